@@ -1,0 +1,2 @@
+//! The command `zk`.
+fn main() {}
