@@ -2,6 +2,8 @@
 
 mod ext;
 mod pending;
+pub(crate) mod rebase;
+pub(crate) mod zk;
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! One tree over many ZooKeeper quorums.
 
-pub mod conn;
 mod auth;
+pub mod conn;
 mod deadline;
 mod error;
+mod hosts;
 mod node;
 mod path;
 mod request;
@@ -11,9 +12,11 @@ mod session;
 mod watch;
 
 pub use auth::{Auth, Secret};
+pub use conn::zk::{ZkConn, ZkOptions};
 pub use conn::{Conn, ConnExt, Pending, Responder};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
+pub use hosts::Hosts;
 pub use node::{Acl, Children, CreateOptions, Mode, Node, Perms, Stat, Version, is_directory};
 pub use path::{CellName, IntoPath, Rebase, ZkPath};
 pub use request::{

@@ -1,0 +1,49 @@
+//! How a session with a quorum is opened.
+
+use std::time::Duration;
+
+use crate::auth::Auth;
+
+/// How a session with a quorum is opened.
+///
+/// ```
+/// use std::time::Duration;
+/// use zkcells::{Auth, ZkOptions};
+/// let options = ZkOptions::default()
+///     .with_session_timeout(Duration::from_secs(15))
+///     .with_auth(Auth::digest("app", "secret"));
+/// assert!(!format!("{options:?}").contains("secret"));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ZkOptions {
+    /// How long servers are asked to wait for a sign of life; they grant 2 to 20 of their ticks.
+    pub session_timeout: Duration,
+    /// Who we say we are; all of them count.
+    pub auth: Vec<Auth>,
+}
+
+impl Default for ZkOptions {
+    fn default() -> Self {
+        ZkOptions { session_timeout: Self::SESSION_TIMEOUT, auth: Vec::new() }
+    }
+}
+
+impl ZkOptions {
+    /// What is asked for unless told otherwise: 15 s.
+    pub const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
+
+    /// The same with this session timeout.
+    #[must_use]
+    pub fn with_session_timeout(mut self, timeout: Duration) -> Self {
+        self.session_timeout = timeout;
+        self
+    }
+
+    /// The same with one more identity.
+    #[must_use]
+    pub fn with_auth(mut self, auth: Auth) -> Self {
+        self.auth.push(auth);
+        self
+    }
+}
