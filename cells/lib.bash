@@ -6,7 +6,6 @@
 #   <run>/<cell>/<n>/           pid, zoo.cfg, server.log and data of server n
 
 cells_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-map=$cells_dir/cells.map
 
 say() { printf 'cells: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
