@@ -1,6 +1,7 @@
 //! One tree over many ZooKeeper quorums.
 
 pub mod conn;
+mod auth;
 mod deadline;
 mod error;
 mod node;
@@ -9,6 +10,7 @@ mod request;
 mod session;
 mod watch;
 
+pub use auth::{Auth, Secret};
 pub use conn::{Conn, ConnExt, Pending, Responder};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
