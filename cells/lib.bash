@@ -1,0 +1,67 @@
+# What `up` and `down` share: where the state is, and which processes are ours. Sourced, not run.
+#
+#   <run>/lock                  held by whoever changes anything below
+#   <run>/zk_client.json        the configuration for clients
+#   <run>/<cell>/ports          one line per server: client, quorum and election port
+#   <run>/<cell>/<n>/           pid, zoo.cfg, server.log and data of server n
+
+cells_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+
+say() { printf 'cells: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Sets `run` and takes the lock, so that one process at a time changes the cells.
+enter_run() {
+    run=${ZKCELLS_RUN:-$cells_dir/run}
+    mkdir -p "$run" || die "cannot make $run; set ZKCELLS_RUN to a directory of yours"
+    run=$(cd "$run" && pwd -P)
+    exec 9>"$run/lock"
+    flock -w 120 9 || die "another cells/up or cells/down holds $run/lock for too long"
+}
+
+# Sets `pid` when the server of directory $1 runs. A pid from an old run may belong to anybody by
+# now: it is ours only if the process was started with this very directory.
+is_alive() {
+    local words word state
+    pid=
+    [[ -r $1/pid ]] || return 1
+    read -r pid <"$1/pid" || [[ -n $pid ]] || return 1
+    [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || return 1
+    # The process may end between any two lines here.
+    mapfile -d '' -t words 2>/dev/null <"/proc/$pid/cmdline" || return 1
+    for word in "${words[@]}"; do
+        if [[ $word == "$1/zoo.cfg" ]]; then
+            while read -r word state _; do
+                [[ $word != State: ]] || break
+            done 2>/dev/null <"/proc/$pid/status" || return 1
+            [[ $state != Z ]]
+            return
+        fi
+    done
+    return 1
+}
+
+# Ends the servers of the given directories: asks first, and insists after 3 s.
+stop_servers() {
+    local dir tries alive
+    for dir in "$@"; do
+        if is_alive "$dir"; then
+            # A server that a test has paused would not hear the first signal.
+            kill -TERM "$pid" 2>/dev/null && kill -CONT "$pid" 2>/dev/null || true
+        fi
+    done
+    for ((tries = 0; tries < 160; tries++)); do
+        alive=()
+        for dir in "$@"; do
+            if is_alive "$dir"; then
+                alive+=("$dir")
+                if ((tries == 60)); then kill -KILL "$pid" 2>/dev/null || true; fi
+            else
+                rm -f "$dir/pid"
+            fi
+        done
+        ((${#alive[@]} > 0)) || return 0
+        sleep 0.05
+    done
+    die "these servers do not end: ${alive[*]}"
+}
