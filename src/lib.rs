@@ -1,5 +1,6 @@
 //! One tree over many ZooKeeper quorums.
 
+pub mod cells;
 pub mod conn;
 mod deadline;
 mod error;
@@ -9,6 +10,7 @@ mod request;
 mod session;
 mod watch;
 
+pub use cells::{Address, Auth, CellConfig, Cells, CellsBuilder, Secret, Subprocess};
 pub use conn::{Conn, ConnExt, Pending, Responder};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
