@@ -53,9 +53,9 @@ use std::time::Duration;
 
 pub use address::Address;
 pub use builder::CellsBuilder;
-pub use secret::{Auth, Secret};
 pub use subprocess::Subprocess;
 
+use crate::auth::Auth;
 use crate::error::{Error, ErrorKind};
 use crate::path::{CellName, Rebase, ZkPath};
 

@@ -1,5 +1,6 @@
 //! One tree over many ZooKeeper quorums.
 
+mod auth;
 pub mod cells;
 pub mod conn;
 mod deadline;
@@ -10,7 +11,8 @@ mod request;
 mod session;
 mod watch;
 
-pub use cells::{Address, Auth, CellConfig, Cells, CellsBuilder, Secret, Subprocess};
+pub use auth::{Auth, Secret};
+pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
 pub use conn::{Conn, ConnExt, Pending, Responder};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::auth::Auth;
 use crate::path::{CellName, ZkPath};
 
 use super::address::{self, Address};
 use super::json::Json;
 use super::local::VARIABLE;
-use super::secret::{Auth, Secret};
+use super::secret;
 use super::surroundings::Surroundings;
 
 /// What one key says.
@@ -212,24 +213,16 @@ fn one_auth(item: Json, context: &Context<'_>) -> Result<Auth, String> {
     }
     let scheme = scheme.ok_or_else(|| format!("scheme is missing; {AUTH}"))?;
     let secret = match (file, env) {
-        (Some(file), None) => Secret::from_file(&context.directory.join(file))?,
-        (None, Some(variable)) => from_variable(&variable, context.surroundings)?,
+        (Some(file), None) => secret::from_file(&context.directory.join(file))?,
+        (None, Some(variable)) => secret::from_variable(&variable, context.surroundings)?,
         (Some(_), Some(_)) => return Err(format!("both file and env are there; {AUTH}")),
         (None, None) => return Err(format!("file or env is missing; {AUTH}")),
     };
     match scheme.as_str() {
         "" => Err(format!("scheme is empty; {AUTH}")),
-        "digest" if !secret.expose().contains(&b':') => {
+        "digest" if !secret.expose().contains(':') => {
             Err("the secret of digest has no colon; expected user:password".into())
         }
         _ => Ok(Auth::new(scheme, secret)),
-    }
-}
-
-fn from_variable(variable: &str, surroundings: &Surroundings) -> Result<Secret, String> {
-    match surroundings.variable(variable) {
-        Some(value) if !value.is_empty() => Ok(Secret::new(value.as_encoded_bytes())),
-        Some(_) => Err(format!("the variable {variable:?} is empty")),
-        None => Err(format!("the variable {variable:?} is not set")),
     }
 }

@@ -117,7 +117,7 @@ fn an_object_says_more() {
     assert_eq!(nyc.root, Some(path("/app")));
     assert_eq!(nyc.session_timeout, Some(Duration::from_millis(60_500)));
     let secrets: Vec<_> = nyc.auth.iter().map(|auth| auth.secret.expose()).collect();
-    assert_eq!(secrets, [b"app:one", b"app:two"]);
+    assert_eq!(secrets, ["app:one", "app:two"]);
     assert!(!format!("{cells:?} {nyc:?}").contains("app:"));
     assert_eq!(nyc.mount().apply(&path("/zk/nyc/x")), Some(path("/app/x")));
 

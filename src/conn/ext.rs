@@ -43,8 +43,8 @@ pub trait ConnExt: Conn {
     /// `NoNode`, `NoAuth` without `READ`.
     fn get(&self, path: impl IntoPath) -> Pending<Node> {
         send(self, Op::Get(LeaveWatch::No), path.into_path(), |reply| match reply {
-            Reply::Node(node, _) => Ok(node),
-            other => Err(other),
+            Reply::Node(node, _) => Some(node),
+            _ => None,
         })
     }
 
@@ -55,8 +55,8 @@ pub trait ConnExt: Conn {
     /// `NoNode` (no watch is left then), `NoAuth` without `READ`, `TooManyWatches`.
     fn get_watch(&self, path: impl IntoPath) -> Pending<(Node, Watch)> {
         send(self, Op::Get(LeaveWatch::Yes), path.into_path(), |reply| match reply {
-            Reply::Node(node, Some(watch)) => Ok((node, watch)),
-            other => Err(other),
+            Reply::Node(node, Some(watch)) => Some((node, watch)),
+            _ => None,
         })
     }
 
@@ -67,8 +67,8 @@ pub trait ConnExt: Conn {
     /// `NoNode`, `NoAuth` without `READ`.
     fn children(&self, path: impl IntoPath) -> Pending<Children> {
         send(self, Op::Children(LeaveWatch::No), path.into_path(), |reply| match reply {
-            Reply::Children(children, _) => Ok(children),
-            other => Err(other),
+            Reply::Children(children, _) => Some(children),
+            _ => None,
         })
     }
 
@@ -80,8 +80,8 @@ pub trait ConnExt: Conn {
     /// `NoNode` (no watch is left then), `NoAuth` without `READ`, `TooManyWatches`.
     fn children_watch(&self, path: impl IntoPath) -> Pending<(Children, Watch)> {
         send(self, Op::Children(LeaveWatch::Yes), path.into_path(), |reply| match reply {
-            Reply::Children(children, Some(watch)) => Ok((children, watch)),
-            other => Err(other),
+            Reply::Children(children, Some(watch)) => Some((children, watch)),
+            _ => None,
         })
     }
 
@@ -90,8 +90,8 @@ pub trait ConnExt: Conn {
     /// ZooKeeper 3.8 answers this to anybody, whatever the ACL.
     fn exists(&self, path: impl IntoPath) -> Pending<Option<Stat>> {
         send(self, Op::Exists(LeaveWatch::No), path.into_path(), |reply| match reply {
-            Reply::Exists(stat, _) => Ok(stat),
-            other => Err(other),
+            Reply::Exists(stat, _) => Some(stat),
+            _ => None,
         })
     }
 
@@ -103,8 +103,8 @@ pub trait ConnExt: Conn {
     /// `TooManyWatches`.
     fn exists_watch(&self, path: impl IntoPath) -> Pending<(Option<Stat>, Watch)> {
         send(self, Op::Exists(LeaveWatch::Yes), path.into_path(), |reply| match reply {
-            Reply::Exists(stat, Some(watch)) => Ok((stat, watch)),
-            other => Err(other),
+            Reply::Exists(stat, Some(watch)) => Some((stat, watch)),
+            _ => None,
         })
     }
 
@@ -116,8 +116,8 @@ pub trait ConnExt: Conn {
     /// `NoNode`, `NoAuth` without `READ` or `ADMIN`.
     fn acl(&self, path: impl IntoPath) -> Pending<(Vec<Acl>, Stat)> {
         send(self, Op::Acl, path.into_path(), |reply| match reply {
-            Reply::Acl(acl, stat) => Ok((acl, stat)),
-            other => Err(other),
+            Reply::Acl(acl, stat) => Some((acl, stat)),
+            _ => None,
         })
     }
 
@@ -145,8 +145,8 @@ pub trait ConnExt: Conn {
     /// `Unsupported` before ZooKeeper 3.6.
     fn watch_tree(&self, path: impl IntoPath) -> Pending<TreeWatch> {
         send(self, Op::WatchTree, path.into_path(), |reply| match reply {
-            Reply::Tree(tree) => Ok(tree),
-            other => Err(other),
+            Reply::Tree(tree) => Some(tree),
+            _ => None,
         })
     }
 
@@ -169,8 +169,8 @@ pub trait ConnExt: Conn {
         let path = create_path(path, &options);
         let op = Op::Create { data: Bytes::copy_from_slice(data.as_ref()), options };
         send(self, op, path, |reply| match reply {
-            Reply::Created(path, stat) => Ok((path, stat)),
-            other => Err(other),
+            Reply::Created(path, stat) => Some((path, stat)),
+            _ => None,
         })
     }
 
@@ -201,8 +201,8 @@ pub trait ConnExt: Conn {
     /// `Unsupported` before ZooKeeper 3.6.
     fn ephemerals(&self, path: impl IntoPath) -> Pending<Vec<ZkPath>> {
         send(self, Op::Ephemerals, path.into_path(), |reply| match reply {
-            Reply::Paths(paths) => Ok(paths),
-            other => Err(other),
+            Reply::Paths(paths) => Some(paths),
+            _ => None,
         })
     }
 
@@ -222,8 +222,8 @@ pub trait ConnExt: Conn {
         let Some(first) = reads.first() else { return Pending::ready(Ok(Vec::new())) };
         let path = first.path().clone();
         send(self, Op::ReadMany(reads), Ok(path), |reply| match reply {
-            Reply::Many(results) => Ok(results),
-            other => Err(other),
+            Reply::Many(results) => Some(results),
+            _ => None,
         })
     }
 
@@ -241,8 +241,8 @@ pub trait ConnExt: Conn {
         let Some(first) = ops.first() else { return Pending::ready(Ok(Vec::new())) };
         let path = first.path().clone();
         send(self, Op::Multi(ops), Ok(path), |reply| match reply {
-            Reply::Multi(replies) => Ok(replies),
-            other => Err(other),
+            Reply::Multi(replies) => Some(replies),
+            _ => None,
         })
     }
 
@@ -257,25 +257,25 @@ pub trait ConnExt: Conn {
     /// The session that serves the cell of `path`, opened if there is none.
     fn session(&self, path: impl IntoPath) -> Pending<Session> {
         send(self, Op::Session, path.into_path(), |reply| match reply {
-            Reply::Session(session) => Ok(session),
-            other => Err(other),
+            Reply::Session(session) => Some(session),
+            _ => None,
         })
     }
 }
 
 impl<C: Conn + ?Sized> ConnExt for C {}
 
-fn stat(reply: Reply) -> Result<Stat, Reply> {
+fn stat(reply: Reply) -> Option<Stat> {
     match reply {
-        Reply::Stat(stat) => Ok(stat),
-        other => Err(other),
+        Reply::Stat(stat) => Some(stat),
+        _ => None,
     }
 }
 
-fn done(reply: Reply) -> Result<(), Reply> {
+fn done(reply: Reply) -> Option<()> {
     match reply {
-        Reply::Done => Ok(()),
-        other => Err(other),
+        Reply::Done => Some(()),
+        _ => None,
     }
 }
 
@@ -283,7 +283,7 @@ fn send<C: Conn + ?Sized, T: Send + 'static>(
     conn: &C,
     op: Op,
     path: Result<ZkPath, Error>,
-    open: impl FnOnce(Reply) -> Result<T, Reply> + Send + 'static,
+    open: impl FnOnce(Reply) -> Option<T> + Send + 'static,
 ) -> Pending<T> {
     let name = op.name();
     let path = match path {
@@ -292,7 +292,7 @@ fn send<C: Conn + ?Sized, T: Send + 'static>(
     };
     let shown = path.clone();
     conn.call(Request::new(op, path)).and_then(move |reply| {
-        open(reply).map_err(|_| {
+        open(reply).ok_or_else(|| {
             Error::new(name, &shown, ErrorKind::Unexpected)
                 .with_detail("the connection answered another question")
         })
