@@ -1,6 +1,7 @@
 //! One tree over many ZooKeeper quorums.
 
 mod auth;
+pub mod cells;
 pub mod conn;
 mod deadline;
 mod error;
@@ -12,6 +13,7 @@ mod session;
 mod watch;
 
 pub use auth::{Auth, Secret};
+pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
 pub use conn::zk::{ZkConn, ZkOptions};
 pub use conn::{Conn, ConnExt, Pending, Responder};
 pub use deadline::Deadline;
