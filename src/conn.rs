@@ -1,12 +1,14 @@
 //! The contract of a connection, and what callers enjoy on top of it.
 
 mod ext;
+mod memory;
 mod pending;
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 pub use ext::ConnExt;
+pub use memory::{MemoryConn, MemoryOptions, MemoryQuorum};
 pub use pending::{Pending, Responder};
 
 use crate::request::{Reply, Request};

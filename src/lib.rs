@@ -9,7 +9,7 @@ mod request;
 mod session;
 mod watch;
 
-pub use conn::{Conn, ConnExt, Pending, Responder};
+pub use conn::{Conn, ConnExt, MemoryConn, MemoryOptions, MemoryQuorum, Pending, Responder};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
 pub use node::{Acl, Children, CreateOptions, Mode, Node, Perms, Stat, Version, is_directory};
