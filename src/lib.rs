@@ -14,8 +14,12 @@ mod watch;
 
 pub use auth::{Auth, Secret};
 pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
+pub use conn::cache::ConnCache;
+pub use conn::dialer::Dialer;
+pub use conn::meta::MetaConn;
+pub use conn::within::Within;
 pub use conn::zk::{ZkConn, ZkOptions};
-pub use conn::{Conn, ConnExt, Pending, Responder};
+pub use conn::{Conn, ConnExt, MemoryConn, MemoryOptions, MemoryQuorum, Pending, Responder};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
 pub use hosts::Hosts;

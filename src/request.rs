@@ -432,6 +432,10 @@ impl Request {
         Error::new(self.op.name(), &self.path, kind)
     }
 
+    pub(crate) fn is_sequential_create(&self) -> bool {
+        matches!(&self.op, Op::Create { options, .. } if options.mode.is_sequential())
+    }
+
     /// The same request with each path moved; the first that does not move is returned instead.
     pub(crate) fn rebased(mut self, rebase: &Rebase) -> Result<Request, ZkPath> {
         let sequential =
@@ -529,7 +533,7 @@ impl Request {
 }
 
 impl MultiOp {
-    fn rebased(mut self, rebase: &Rebase) -> Result<MultiOp, ZkPath> {
+    pub(crate) fn rebased(mut self, rebase: &Rebase) -> Result<MultiOp, ZkPath> {
         let path = match &self {
             MultiOp::Create { path, options, .. } if options.mode.is_sequential() => {
                 rebase_prefix(path, rebase)?

@@ -218,7 +218,7 @@ fn a_bad_value_is_told() {
         ),
         (
             "{\"addrs\": \"a:1/\"}".into(),
-            "addrs: the chroot / is no chroot; leave the slash out".into(),
+            format!("addrs: the chroot / is no chroot; leave the slash out in \"a:1/\"; {address}"),
         ),
         (object("\"tls\": {}"), "tls is not supported yet; leave it out".into()),
         (
