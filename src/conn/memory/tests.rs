@@ -115,6 +115,15 @@ async fn the_clock_gives_times() {
 }
 
 #[tokio::test]
+async fn the_clock_has_an_end() {
+    let conn = MemoryConn::new();
+    conn.create("/ttl", "", Mode::Ttl(MINUTE)).await.unwrap();
+    conn.quorum().advance(Duration::MAX);
+    conn.quorum().advance(Duration::MAX);
+    assert_eq!(conn.exists("/ttl").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn an_emptied_container_goes_at_the_next_check() {
     let conn = MemoryConn::new();
     conn.create("/fresh", "", Mode::Container).await.unwrap();
