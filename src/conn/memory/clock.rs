@@ -17,7 +17,9 @@ impl Clock {
     pub(super) fn now(&mut self) -> i64 {
         let real = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let millis = real.saturating_add(self.advanced).as_millis();
-        self.latest = self.latest.max(i64::try_from(millis).unwrap_or(i64::MAX));
+        // Far enough, and leaves room to add to it.
+        let end = i64::MAX / 2;
+        self.latest = self.latest.max(i64::try_from(millis).unwrap_or(end).min(end));
         self.latest
     }
 

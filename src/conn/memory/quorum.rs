@@ -141,7 +141,8 @@ impl MemoryQuorum {
     }
 
     /// Makes `next` the number of the next sequential node below `parent`, as if that many
-    /// children had been created there. For tests of what happens where numbers wrap.
+    /// children had been created there. For tests of what happens at the end of the numbers:
+    /// behind `i32::MAX` they wrap within one multi only, else they stay (as in 3.8.0).
     ///
     /// # Errors
     ///

@@ -339,7 +339,8 @@ impl State {
 
     /// Makes `next` the number of the next sequential node below `parent`.
     pub(super) fn set_sequence(&mut self, parent: &ZkPath, next: i32) -> Result<(), Refusal> {
-        self.tree.get_mut(parent).ok_or(ErrorKind::NoNode)?.creates = next;
+        let record = self.tree.get_mut(parent).ok_or(ErrorKind::NoNode)?;
+        (record.creates, record.next) = (next, next);
         Ok(())
     }
 

@@ -115,6 +115,15 @@ async fn the_clock_gives_times() {
 }
 
 #[tokio::test]
+async fn the_clock_has_an_end() {
+    let conn = MemoryConn::new();
+    conn.create("/ttl", "", Mode::Ttl(MINUTE)).await.unwrap();
+    conn.quorum().advance(Duration::MAX);
+    conn.quorum().advance(Duration::MAX);
+    assert_eq!(conn.exists("/ttl").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn an_emptied_container_goes_at_the_next_check() {
     let conn = MemoryConn::new();
     conn.create("/fresh", "", Mode::Container).await.unwrap();
@@ -149,19 +158,34 @@ async fn a_ttl_node_goes_when_idle_and_childless() {
     assert!(conn.exists("/ttl").await.unwrap().is_none());
 }
 
+// Measured on 3.8.0 with the count set as it is here.
 #[tokio::test]
-async fn sequence_numbers_wrap() {
+async fn sequence_numbers_stay_at_their_end_and_wrap_in_a_multi() {
     let conn = MemoryConn::new();
     conn.create("/q", "", Mode::Persistent).await.unwrap();
-    conn.quorum().set_sequence("/q", i32::MAX).unwrap();
-    let mut names = Vec::new();
-    for _ in 0..3 {
+    conn.quorum().set_sequence("/q", i32::MAX - 1).unwrap();
+    for expected in ["/q/n-2147483646", "/q/n-2147483647"] {
         let (path, _) = conn.create("/q/n-", "", Mode::PersistentSequential).await.unwrap();
-        names.push(path.name().to_string());
+        assert_eq!(path.as_str(), expected);
     }
-    assert_eq!(names, ["n-2147483647", "n--2147483648", "n--2147483647"]);
+    let before = conn.exists("/q").await.unwrap().unwrap();
+    let err = conn.create("/q/n-", "", Mode::PersistentSequential).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NodeExists);
+    let steps: Multi =
+        (0..3).fold(Multi::new(), |it, _| it.create("/q/t-", "", Mode::PersistentSequential));
+    let replies = conn.multi(steps).await.unwrap();
+    let made = replies.iter().map(|reply| match reply {
+        MultiReply::Created { path, .. } => path.as_str(),
+        _ => panic!("{reply:?}"),
+    });
+    let made: Vec<_> = made.collect();
+    assert_eq!(made, ["/q/t-2147483647", "/q/t--2147483648", "/q/t--2147483647"]);
+    let after = conn.exists("/q").await.unwrap().unwrap();
+    assert_eq!((before.cversion, after.cversion), (-4, -7));
+    assert_eq!(after.pzxid, before.pzxid);
+    conn.quorum().set_sequence("/q", i32::MIN).unwrap();
     let (path, _) = conn.create("/q/", "", Mode::EphemeralSequential).await.unwrap();
-    assert_eq!(path.as_str(), "/q/-2147483646");
+    assert_eq!(path.as_str(), "/q/-2147483648");
 }
 
 #[tokio::test]
@@ -245,6 +269,23 @@ async fn identities_open_what_is_theirs() {
     alice.create("/public", "", Mode::Persistent).await.unwrap();
     let event = Event::new(EventKind::Created, path("/public"));
     assert_eq!(tree.next().await, Some(TreeEvent::Changed(event)));
+}
+
+// Measured on Debian's 3.8.0, which carries the fix of CVE-2024-23944: the server takes the watch
+// away and says nothing, now or at a later change.
+#[tokio::test]
+async fn a_watch_on_what_one_may_not_read_is_used_up_in_silence() {
+    let quorum = MemoryQuorum::new();
+    let alice = quorum.connect_as(&[("digest", "alice:secret")]);
+    let nobody = quorum.connect();
+    let private = crate::node::CreateOptions::default().with_acl(vec![Acl::creator(Perms::ALL)]);
+    alice.create("/private", "", &private).await.unwrap();
+    let (_, watch) = nobody.exists_watch("/private").await.unwrap();
+    alice.set("/private", "x", Version::Any).await.unwrap();
+    alice.set_acl("/private", Acl::open(), Version::Any).await.unwrap();
+    alice.set("/private", "y", Version::Any).await.unwrap();
+    nobody.expire();
+    assert_eq!(watch.await.kind, EventKind::SessionEnded);
 }
 
 #[tokio::test]

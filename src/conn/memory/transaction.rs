@@ -43,7 +43,9 @@ impl<'a> Transaction<'a> {
 
     /// Keeps what was done, and returns what is to be told of it, in order.
     pub(super) fn commit(mut self) -> Vec<Change> {
-        self.done.clear();
+        for done in std::mem::take(&mut self.done) {
+            self.tree.settle(done);
+        }
         std::mem::take(&mut self.changes)
     }
 
@@ -79,7 +81,7 @@ impl<'a> Transaction<'a> {
         };
         access::check(&above.acl, Perms::CREATE, self.who)?;
         let path = if options.mode.is_sequential() {
-            ZkPath::new(format!("{path}{:010}", above.creates))
+            ZkPath::new(format!("{path}{:010}", above.next))
                 .map_err(|_| Refusal::from(ErrorKind::BadArguments))?
         } else {
             path.clone()

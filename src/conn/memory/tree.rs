@@ -25,9 +25,12 @@ pub(super) struct Record {
     pub(super) life: Life,
     pub(super) version: i32,
     pub(super) aversion: i32,
-    /// How many children were created here so far, which is the next sequence number. Servers
-    /// count this and show another `cversion`.
+    /// How many children were created here so far. Servers count this and show another
+    /// `cversion`.
     pub(super) creates: i32,
+    /// The next sequence number. It is `creates` but for the transaction under way, in which it
+    /// may wrap; see [`Tree::settle`].
+    pub(super) next: i32,
     pub(super) mtime: i64,
     czxid: i64,
     mzxid: i64,
@@ -45,6 +48,7 @@ impl Record {
             version: 0,
             aversion: 0,
             creates: 0,
+            next: 0,
             mtime: stamp.time,
             czxid: stamp.zxid,
             mzxid: stamp.zxid,
@@ -90,7 +94,7 @@ impl Record {
 /// How to take one change back.
 #[derive(Debug)]
 pub(super) enum Undo {
-    Insert { path: ZkPath, pzxid: i64 },
+    Insert { path: ZkPath, creates: i32, next: i32, pzxid: i64 },
     Remove { path: ZkPath, record: Box<Record>, pzxid: i64 },
     Set { path: ZkPath, data: Bytes, mzxid: i64, mtime: i64 },
 }
@@ -138,10 +142,18 @@ impl Tree {
         record: Record,
     ) -> Option<Undo> {
         let above = self.nodes.get_mut(parent)?;
-        let undo = Undo::Insert { path: path.clone(), pzxid: above.pzxid };
+        let undo = Undo::Insert {
+            path: path.clone(),
+            creates: above.creates,
+            next: above.next,
+            pzxid: above.pzxid,
+        };
         above.children.insert(path.name().into());
-        above.creates = above.creates.wrapping_add(1);
-        above.pzxid = record.czxid;
+        above.next = above.next.wrapping_add(1);
+        if above.next > above.creates {
+            above.creates = above.next;
+            above.pzxid = record.czxid;
+        }
         self.lives.enter(path, record.life, record.mtime);
         self.nodes.insert(path.clone(), record);
         Some(undo)
@@ -173,16 +185,30 @@ impl Tree {
         Some(undo)
     }
 
+    /// Keeps a change, whose transaction is complete.
+    ///
+    /// A count of creates that reached its end stays there: 3.8.0 keeps the larger of the old and
+    /// the new one (measured: after `…2147483647` the next one-by-one create of the same prefix
+    /// is `NodeExists`, and `pzxid` stands still, while numbers within one multi wrap).
+    pub(super) fn settle(&mut self, done: Undo) {
+        if let Undo::Insert { path, .. } = done
+            && let Some(above) = self.above(&path)
+        {
+            above.next = above.creates;
+        }
+    }
+
     /// Takes a change back. Changes are taken back in the reverse order of their making.
     pub(super) fn undo(&mut self, undo: Undo) {
         match undo {
-            Undo::Insert { path, pzxid } => {
+            Undo::Insert { path, creates, next, pzxid } => {
                 if let Some(record) = self.nodes.remove(&path) {
                     self.lives.leave(&path, record.life);
                 }
                 if let Some(above) = self.above(&path) {
                     above.children.remove(path.name());
-                    above.creates = above.creates.wrapping_sub(1);
+                    above.creates = creates;
+                    above.next = next;
                     above.pzxid = pzxid;
                 }
             }
