@@ -5,6 +5,7 @@ pub(crate) mod dialer;
 mod ext;
 mod memory;
 pub(crate) mod meta;
+pub(crate) mod options;
 mod pending;
 pub(crate) mod rebase;
 pub(crate) mod within;
@@ -14,7 +15,7 @@ use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 pub use ext::ConnExt;
-pub use memory::{MemoryConn, MemoryOptions, MemoryQuorum};
+pub use memory::{MemoryConn, MemoryQuorum};
 pub use pending::{Pending, Responder};
 
 use crate::request::{Reply, Request};

@@ -4,8 +4,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::Conn;
-use super::memory::{MemoryOptions, MemoryQuorum};
-use super::zk::{ZkConn, ZkOptions};
+use super::memory::MemoryQuorum;
+use super::options::SessionOptions;
+use super::zk::ZkConn;
 use crate::cells::{Address, CellConfig};
 use crate::error::Error;
 
@@ -29,10 +30,7 @@ struct Quorums;
 impl Dialer for Quorums {
     fn dial(&self, cell: &CellConfig) -> Option<Result<Arc<dyn Conn>, Error>> {
         let Address::Zk(hosts) = &cell.address else { return None };
-        let mut options = ZkOptions::default();
-        options.auth.clone_from(&cell.auth);
-        options.session_timeout = cell.session_timeout.unwrap_or(options.session_timeout);
-        let conn = ZkConn::with_hosts(hosts.clone(), options);
+        let conn = ZkConn::with_hosts(hosts.clone(), options(cell));
         Some(conn.map(|conn| Arc::new(conn) as Arc<dyn Conn>))
     }
 }
@@ -48,13 +46,15 @@ impl Dialer for Memories {
             None => Ok(MemoryQuorum::new()),
             Some(file) => MemoryQuorum::load(file),
         };
-        let mut options = MemoryOptions::new();
-        for auth in &cell.auth {
-            options = options.with_auth(&auth.scheme, auth.secret.expose());
-        }
-        if let Some(timeout) = cell.session_timeout {
-            options = options.with_session_timeout(timeout);
-        }
-        Some(quorum.map(|quorum| Arc::new(quorum.connect_with(options)) as Arc<dyn Conn>))
+        Some(quorum.map(|quorum| Arc::new(quorum.connect_with(options(cell))) as Arc<dyn Conn>))
+    }
+}
+
+fn options(cell: &CellConfig) -> SessionOptions {
+    let options =
+        cell.auth.iter().cloned().fold(SessionOptions::default(), SessionOptions::with_auth);
+    match cell.session_timeout {
+        Some(timeout) => options.with_session_timeout(timeout),
+        None => options,
     }
 }

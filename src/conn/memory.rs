@@ -14,7 +14,7 @@ mod clock;
 mod conn;
 mod json;
 mod lives;
-mod options;
+mod opening;
 mod quorum;
 mod refusal;
 mod state;
@@ -25,5 +25,4 @@ mod tree;
 mod watches;
 
 pub use conn::MemoryConn;
-pub use options::MemoryOptions;
 pub use quorum::MemoryQuorum;

@@ -17,7 +17,6 @@ mod driver;
 mod exec;
 mod io;
 mod link;
-mod options;
 mod queue;
 mod read_many;
 mod signal;
@@ -27,8 +26,7 @@ mod watches;
 use std::fmt;
 use std::sync::Arc;
 
-pub use options::ZkOptions;
-
+use crate::conn::options::SessionOptions;
 use crate::conn::{Conn, ConnExt as _, Pending, rebase};
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
@@ -46,8 +44,8 @@ use queue::Queue;
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
-/// use zkcells::{Conn, ConnExt, ZkConn, ZkOptions};
-/// let conn = ZkConn::connect("zk1:2181,zk2:2181/app", ZkOptions::default()).await?;
+/// use zkcells::{Conn, ConnExt, ZkConn, SessionOptions};
+/// let conn = ZkConn::connect("zk1:2181,zk2:2181/app", SessionOptions::default()).await?;
 /// println!("{:?}", conn.get("/motd").await?.data);
 /// conn.close().await?;
 /// # Ok(()) }
@@ -66,7 +64,7 @@ impl ZkConn {
     /// # Errors
     ///
     /// `Config` when `hosts` is no connect string, `NotSent` when this process can start no thread.
-    pub fn new(hosts: &str, options: ZkOptions) -> Result<Self, Error> {
+    pub fn new(hosts: &str, options: SessionOptions) -> Result<Self, Error> {
         Self::with_hosts(hosts.parse()?, options)
     }
 
@@ -75,7 +73,7 @@ impl ZkConn {
     /// # Errors
     ///
     /// `NotSent` when this process can start no thread.
-    pub fn with_hosts(hosts: Hosts, options: ZkOptions) -> Result<Self, Error> {
+    pub fn with_hosts(hosts: Hosts, options: SessionOptions) -> Result<Self, Error> {
         let hosts = Arc::new(hosts);
         let chroot = (!hosts.chroot().is_root())
             .then(|| Rebase::new(ZkPath::root(), hosts.chroot().clone()));
@@ -99,7 +97,7 @@ impl ZkConn {
     /// # Cancel safety
     ///
     /// Dropping the future ends the dial, and a session that came of it.
-    pub async fn connect(hosts: &str, options: ZkOptions) -> Result<Self, Error> {
+    pub async fn connect(hosts: &str, options: SessionOptions) -> Result<Self, Error> {
         let conn = Self::new(hosts, options)?;
         conn.session("/").await.map_err(|err| err.during("connect").at(hosts))?;
         Ok(conn)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::options::MemoryOptions;
+use super::opening::Opening;
 use super::quorum::MemoryQuorum;
 use super::watches::Watcher;
 use crate::conn::{Conn, Pending};
@@ -41,9 +41,9 @@ impl MemoryConn {
         MemoryQuorum::new().connect()
     }
 
-    pub(super) fn open(quorum: MemoryQuorum, mut options: MemoryOptions) -> Self {
-        let refused = options.refused.take();
-        let session = quorum.open(options);
+    pub(super) fn open(quorum: MemoryQuorum, mut opening: Opening) -> Self {
+        let refused = opening.refused.take();
+        let session = quorum.open(opening);
         if refused.is_some() {
             // As a server closes the connection behind an identity that it cannot check.
             quorum.end(session.id(), SessionState::Closed);

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use super::conn::MemoryConn;
 use super::json;
-use super::options::MemoryOptions;
+use super::opening::Opening;
 use super::state::State;
 use super::watches::Watcher;
+use crate::auth::{Auth, Secret};
+use crate::conn::options::SessionOptions;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::path::{IntoPath, ZkPath};
@@ -104,7 +106,7 @@ impl MemoryQuorum {
 
     /// A connection to it, with a session of its own.
     pub fn connect(&self) -> MemoryConn {
-        self.connect_with(MemoryOptions::new())
+        self.connect_with(SessionOptions::default())
     }
 
     /// As [`connect`](Self::connect), with identities: schemes and secrets, such as
@@ -112,15 +114,13 @@ impl MemoryQuorum {
     ///
     /// With a scheme that the quorum does not know, all calls fail with `AuthFailed`.
     pub fn connect_as(&self, auth: &[(&str, &str)]) -> MemoryConn {
-        let options = auth.iter().fold(MemoryOptions::new(), |options, (scheme, secret)| {
-            options.with_auth(scheme, secret)
-        });
-        self.connect_with(options)
+        let auth = auth.iter().map(|(scheme, secret)| Auth::new(*scheme, Secret::new(*secret)));
+        self.connect_with(auth.fold(SessionOptions::default(), SessionOptions::with_auth))
     }
 
     /// As [`connect`](Self::connect), with identities and a session timeout.
-    pub fn connect_with(&self, options: MemoryOptions) -> MemoryConn {
-        MemoryConn::open(self.clone(), options)
+    pub fn connect_with(&self, options: SessionOptions) -> MemoryConn {
+        MemoryConn::open(self.clone(), options.into())
     }
 
     /// Moves the quorum's clock on, and deletes the containers and TTL nodes whose time is over
@@ -154,10 +154,10 @@ impl MemoryQuorum {
     }
 
     /// Opens a session.
-    pub(crate) fn open(&self, options: MemoryOptions) -> Session {
+    pub(crate) fn open(&self, opening: Opening) -> Session {
         let id = self.0.last_session.fetch_add(1, Ordering::Relaxed) + 1;
-        let (sender, session) = Session::channel(id, options.session_timeout, 1, Deadline::now());
-        self.state().open(id, options.identities, sender);
+        let (sender, session) = Session::channel(id, opening.session_timeout, 1, Deadline::now());
+        self.state().open(id, opening.identities, sender);
         session
     }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::conn::options::SessionOptions;
 use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;
 use crate::error::ErrorKind;
@@ -297,7 +298,7 @@ async fn a_late_request_is_not_sent() {
 
 #[tokio::test]
 async fn every_call_renews_the_session() {
-    let options = MemoryOptions::new().with_session_timeout(Duration::from_secs(4));
+    let options = SessionOptions::default().with_session_timeout(Duration::from_secs(4));
     let conn = MemoryQuorum::new().connect_with(options);
     let session = conn.session("/").await.unwrap();
     assert_eq!(session.timeout(), Duration::from_secs(4));

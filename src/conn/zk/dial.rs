@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use zookeeper_client as zk;
 
 use super::exec::commit;
-use super::options::ZkOptions;
+use crate::conn::options::SessionOptions;
 use crate::deadline::Deadline;
 use crate::error::ErrorKind;
 
@@ -44,7 +44,7 @@ pub(super) struct DialError {
 /// agreement, so that a connection's reads never go back.
 pub(super) async fn dial(
     hosts: &[String],
-    options: &ZkOptions,
+    options: &SessionOptions,
     again: bool,
 ) -> Result<Dialled, DialError> {
     match timeout(DIAL, dial_untimed(hosts, options, again)).await {
@@ -59,7 +59,7 @@ pub(super) async fn dial(
 
 async fn dial_untimed(
     hosts: &[String],
-    options: &ZkOptions,
+    options: &SessionOptions,
     again: bool,
 ) -> Result<Dialled, DialError> {
     let (good, bad) = survey(hosts).await;

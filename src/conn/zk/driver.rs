@@ -21,12 +21,12 @@ use zookeeper_client as zk;
 use super::dial::{DialError, dial};
 use super::exec::{self, Answer, Fault, Watcher};
 use super::link::{Link, LinkEvent, Up};
-use super::options::ZkOptions;
 use super::queue::{Command, Job};
 use super::signal::{self, Signal};
 use super::translate::{self, Failure};
 use super::watches::{List, MAX_BYTES, Watches, seen};
 use crate::conn::Responder;
+use crate::conn::options::SessionOptions;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
@@ -42,7 +42,7 @@ const REREADS: u32 = 3;
 
 pub(super) struct Driver {
     hosts: Arc<Hosts>,
-    options: Arc<ZkOptions>,
+    options: Arc<SessionOptions>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Calls that are not with a server, in call order.
     queue: VecDeque<(u64, Job)>,
@@ -70,7 +70,7 @@ struct Closing {
 impl Driver {
     pub(super) fn new(
         hosts: Arc<Hosts>,
-        options: Arc<ZkOptions>,
+        options: Arc<SessionOptions>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         Driver {
