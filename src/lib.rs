@@ -1,13 +1,15 @@
 //! One tree over many ZooKeeper quorums.
 
-pub mod conn;
 mod auth;
+pub mod conn;
 mod deadline;
 mod error;
 mod node;
 mod path;
 mod request;
 mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watch;
 
 pub use auth::{Auth, Secret};
