@@ -1,12 +1,21 @@
 //! The contract of a connection, and what callers enjoy on top of it.
 
+pub(crate) mod cache;
+pub(crate) mod dialer;
 mod ext;
+mod memory;
+pub(crate) mod meta;
+pub(crate) mod options;
 mod pending;
+pub(crate) mod rebase;
+pub(crate) mod within;
+pub(crate) mod zk;
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 pub use ext::ConnExt;
+pub use memory::{MemoryConn, MemoryQuorum};
 pub use pending::{Pending, Responder};
 
 use crate::request::{Reply, Request};

@@ -1,9 +1,11 @@
 //! One tree over many ZooKeeper quorums.
 
 mod auth;
+pub mod cells;
 pub mod conn;
 mod deadline;
 mod error;
+mod hosts;
 mod node;
 mod path;
 mod request;
@@ -13,9 +15,17 @@ pub mod testing;
 mod watch;
 
 pub use auth::{Auth, Secret};
-pub use conn::{Conn, ConnExt, Pending, Responder};
+pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
+pub use conn::cache::ConnCache;
+pub use conn::dialer::Dialer;
+pub use conn::meta::MetaConn;
+pub use conn::options::SessionOptions;
+pub use conn::within::Within;
+pub use conn::zk::ZkConn;
+pub use conn::{Conn, ConnExt, MemoryConn, MemoryQuorum, Pending, Responder};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
+pub use hosts::Hosts;
 pub use node::{Acl, Children, CreateOptions, Mode, Node, Perms, Stat, Version, is_directory};
 pub use path::{CellName, IntoPath, Rebase, ZkPath};
 pub use request::{

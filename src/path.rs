@@ -294,6 +294,21 @@ impl Rebase {
         Rebase { from: self.to.clone(), to: self.from.clone() }
     }
 
+    /// Where it moves from.
+    pub fn from(&self) -> &ZkPath {
+        &self.from
+    }
+
+    /// Where it moves to.
+    pub fn to(&self) -> &ZkPath {
+        &self.to
+    }
+
+    /// Whether it moves nothing.
+    pub fn is_identity(&self) -> bool {
+        self.from == self.to
+    }
+
     /// Where `path` goes; `None` when it is not at or below `from`.
     pub fn apply(&self, path: &ZkPath) -> Option<ZkPath> {
         if self.from == self.to {

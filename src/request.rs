@@ -432,6 +432,10 @@ impl Request {
         Error::new(self.op.name(), &self.path, kind)
     }
 
+    pub(crate) fn is_sequential_create(&self) -> bool {
+        matches!(&self.op, Op::Create { options, .. } if options.mode.is_sequential())
+    }
+
     /// The same request with each path moved; the first that does not move is returned instead.
     pub(crate) fn rebased(mut self, rebase: &Rebase) -> Result<Request, ZkPath> {
         let sequential =
@@ -471,8 +475,23 @@ impl Request {
             Op::SetAcl { acl, .. } if acl.is_empty() => {
                 return Err(self.error(ErrorKind::InvalidAcl).with_detail("the list is empty"));
             }
+            Op::Set { version, .. } | Op::Delete { version } | Op::SetAcl { version, .. } => {
+                check_version(self.op.name(), &self.path, *version)?;
+            }
+            Op::ReadMany(reads) => {
+                if let Some(read) = reads.iter().find(|read| read.path().is_bare_prefix()) {
+                    return Err(bare_prefix(read.name(), read.path()));
+                }
+            }
             Op::Multi(ops) => {
                 for (index, op) in ops.iter().enumerate() {
+                    if let MultiOp::Set { version, .. }
+                    | MultiOp::Delete { version, .. }
+                    | MultiOp::Check { version, .. } = op
+                    {
+                        check_version("multi", op.path(), *version)
+                            .map_err(|err| err.with_index(index))?;
+                    }
                     if let MultiOp::Create { path, options, .. } = op {
                         self.check_create(path, options).map_err(|err| err.with_index(index))?;
                     } else if op.path().is_bare_prefix() {
@@ -480,11 +499,14 @@ impl Request {
                     }
                 }
             }
-            _ if self.path.is_bare_prefix() => return Err(bare_prefix(self.op.name(), &self.path)),
             _ => {}
         }
+        if self.path.is_bare_prefix() && !matches!(self.op, Op::Create { .. } | Op::Multi(_)) {
+            return Err(bare_prefix(self.op.name(), &self.path));
+        }
         let size = self.wire_size();
-        if size > MAX_REQUEST {
+        // Many reads are sent in as many requests as it takes.
+        if size > MAX_REQUEST && !matches!(self.op, Op::ReadMany(_)) {
             return Err(self.error(ErrorKind::TooLarge).with_detail(format!(
                 "the request has {size} bytes and servers take {MAX_REQUEST}; store less in one node"
             )));
@@ -522,6 +544,10 @@ impl Request {
             Op::Set { data, .. } => text_size(&self.path) + 4 + data.len() + 4,
             Op::SetAcl { acl, .. } => text_size(&self.path) + acl_size(acl) + 4,
             Op::Multi(ops) => MULTI_HEADER + ops.iter().map(MultiOp::wire_size).sum::<usize>(),
+            Op::ReadMany(reads) => {
+                let each = |read: &Read| MULTI_HEADER + text_size(read.path()) + 1;
+                MULTI_HEADER + reads.iter().map(each).sum::<usize>()
+            }
             _ => text_size(&self.path) + 8,
         };
         REQUEST_HEADER + body
@@ -529,7 +555,7 @@ impl Request {
 }
 
 impl MultiOp {
-    fn rebased(mut self, rebase: &Rebase) -> Result<MultiOp, ZkPath> {
+    pub(crate) fn rebased(mut self, rebase: &Rebase) -> Result<MultiOp, ZkPath> {
         let path = match &self {
             MultiOp::Create { path, options, .. } if options.mode.is_sequential() => {
                 rebase_prefix(path, rebase)?
@@ -548,6 +574,17 @@ fn rebase_prefix(path: &ZkPath, rebase: &Rebase) -> Result<ZkPath, ZkPath> {
         return ZkPath::sequence_prefix(format!("{moved}/")).map_err(|_| path.clone());
     }
     Ok(moved)
+}
+
+/// On the wire -1 means any version, so a slip there would write without a condition.
+fn check_version(op: &'static str, path: &ZkPath, version: Version) -> Result<(), Error> {
+    match version {
+        Version::Exact(number) if number < 0 => {
+            let detail = format!("no node has version {number}; use Version::Any for any");
+            Err(Error::new(op, path, ErrorKind::BadArguments).with_detail(detail))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn bare_prefix(op: &'static str, path: &ZkPath) -> Error {

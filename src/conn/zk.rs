@@ -1,0 +1,160 @@
+//! One quorum, through the crate `zookeeper-client`, which serves as transport only.
+//!
+//! Its gaps are closed here and nowhere else, and nothing outside this folder names it:
+//!
+//! | the crate | here |
+//! |---|---|
+//! | queues requests without end, also while disconnected, and executes them later | a bounded [queue](self) with deadlines in front of it; it gets requests only while connected, 256 at once |
+//! | does not put tree watches back after a reconnect | they are put back, and tell a gap |
+//! | can never reconnect past 128 KiB of watched paths | `TooManyWatches` past 100 KiB |
+//! | tells a broken connection in many words | every one of them leaves a write's outcome open |
+//! | lets a request of more than 1 MiB cost the connection | `TooLarge`, before it is sent |
+//! | tries a silent host for 2/5 of a session timeout | all hosts are asked at once first |
+//! | gives a session up after 7/5 of its timeout, for good | a new one is dialled, a generation higher |
+
+mod dial;
+mod driver;
+mod exec;
+mod io;
+mod link;
+mod queue;
+mod read_many;
+mod signal;
+mod translate;
+mod watches;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::conn::options::SessionOptions;
+use crate::conn::{Conn, ConnExt as _, Pending, rebase};
+use crate::error::{Error, ErrorKind};
+use crate::hosts::Hosts;
+use crate::node::Version;
+use crate::path::{Rebase, ZkPath};
+use crate::request::{MultiOp, Op, Reply, Request};
+use driver::Driver;
+use queue::Queue;
+
+/// A connection to one quorum.
+///
+/// It dials when it is first used, and again when a session has ended. Its session lives on an io
+/// thread of this process, so callers may await on any runtime. Dropping the last clone of it ends
+/// the session in the background; [`close`](Conn::close) waits for that.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
+/// use zkcells::{Conn, ConnExt, ZkConn, SessionOptions};
+/// let conn = ZkConn::connect("zk1:2181,zk2:2181/app", SessionOptions::default()).await?;
+/// println!("{:?}", conn.get("/motd").await?.data);
+/// conn.close().await?;
+/// # Ok(()) }
+/// ```
+#[doc(alias = "DialZk")]
+#[derive(Clone)]
+pub struct ZkConn {
+    hosts: Arc<Hosts>,
+    chroot: Option<Rebase>,
+    queue: Queue,
+}
+
+impl ZkConn {
+    /// A connection that dials when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// `Config` when `hosts` is no connect string, `NotSent` when this process can start no thread.
+    pub fn new(hosts: &str, options: SessionOptions) -> Result<Self, Error> {
+        Self::with_hosts(hosts.parse()?, options)
+    }
+
+    /// As [`new`](Self::new), from a connect string that was read before.
+    ///
+    /// # Errors
+    ///
+    /// `NotSent` when this process can start no thread.
+    pub fn with_hosts(hosts: Hosts, options: SessionOptions) -> Result<Self, Error> {
+        let hosts = Arc::new(hosts);
+        let chroot = (!hosts.chroot().is_root())
+            .then(|| Rebase::new(ZkPath::root(), hosts.chroot().clone()));
+        let (queue, commands) = Queue::new();
+        let driver = Driver::new(hosts.clone(), Arc::new(options), commands);
+        io::spawn(driver.run()).map_err(|why| {
+            Error::new("dial", hosts.to_string(), ErrorKind::NotSent).with_detail(why)
+        })?;
+        Ok(ZkConn { hosts, chroot, queue })
+    }
+
+    /// A connection with a session.
+    ///
+    /// A dead or unresolvable host among good ones does not matter.
+    ///
+    /// # Errors
+    ///
+    /// `Config` when `hosts` is no connect string, `NotSent` when no server takes us within 10 s,
+    /// `AuthFailed` when one refuses our identity.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the dial, and a session that came of it.
+    pub async fn connect(hosts: &str, options: SessionOptions) -> Result<Self, Error> {
+        let conn = Self::new(hosts, options)?;
+        conn.session("/").await.map_err(|err| err.during("connect").at(hosts))?;
+        Ok(conn)
+    }
+}
+
+impl Conn for ZkConn {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        match &self.chroot {
+            None => self.queued(request),
+            Some(chroot) => rebase::call(chroot, request, |request| self.queued(request)),
+        }
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.queue.close()
+    }
+}
+
+impl ZkConn {
+    fn queued(&self, request: Request) -> Pending<Reply> {
+        if let Err(err) = request.check() {
+            return Pending::ready(Err(err));
+        }
+        match request.op {
+            Op::ReadMany(reads) => {
+                read_many::read_many(self.queue.clone(), reads, request.deadline)
+            }
+            _ => self.queue.push(request),
+        }
+    }
+}
+
+/// Which version a write, or a step of a multi, expected to find.
+fn expected_version(op: &Op, index: Option<usize>) -> Option<Version> {
+    match (op, index) {
+        (Op::Set { version, .. } | Op::Delete { version } | Op::SetAcl { version, .. }, _) => {
+            Some(*version)
+        }
+        (Op::Multi(ops), Some(index)) => match ops.get(index)? {
+            MultiOp::Set { version, .. }
+            | MultiOp::Delete { version, .. }
+            | MultiOp::Check { version, .. } => Some(*version),
+            MultiOp::Create { .. } => None,
+        },
+        _ => None,
+    }
+}
+
+impl fmt::Display for ZkConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "zk({})", self.hosts)
+    }
+}
+
+impl fmt::Debug for ZkConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ZkConn").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! Finds servers that serve, and opens a session with them.
+//!
+//! The client crate tries hosts one after the other, and a host that accepts connections and says
+//! nothing costs it 2/5 of a session timeout. So all hosts are asked at once first, with the one
+//! four-letter word that servers answer by default, and the crate is given those that answered.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use zookeeper_client as zk;
+
+use super::exec::commit;
+use crate::conn::options::SessionOptions;
+use crate::deadline::Deadline;
+use crate::error::ErrorKind;
+
+/// How long a dial may take in all; whoever waits for it has a deadline of his own.
+const DIAL: Duration = Duration::from_secs(10);
+/// How long hosts that have not answered yet are waited for once one has.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// A session that was just opened.
+pub(super) struct Dialled {
+    pub(super) client: zk::Client,
+    /// When the request was sent that opened it.
+    pub(super) sent: Deadline,
+}
+
+/// Why no session was opened.
+#[derive(Clone, Debug)]
+pub(super) struct DialError {
+    pub(super) kind: ErrorKind,
+    /// What each host said, in one line.
+    pub(super) why: String,
+    /// Whether every host said at once that nobody serves there: waiting would be in vain.
+    pub(super) is_final: bool,
+}
+
+/// Opens a session with one of `hosts`. After another session (`again`) it first takes the quorum's
+/// agreement, so that a connection's reads never go back.
+pub(super) async fn dial(
+    hosts: &[String],
+    options: &SessionOptions,
+    again: bool,
+) -> Result<Dialled, DialError> {
+    match timeout(DIAL, dial_untimed(hosts, options, again)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(DialError {
+            kind: ErrorKind::NotSent,
+            why: format!("{}: no answer within {} s", hosts.join(","), DIAL.as_secs()),
+            is_final: false,
+        }),
+    }
+}
+
+async fn dial_untimed(
+    hosts: &[String],
+    options: &SessionOptions,
+    again: bool,
+) -> Result<Dialled, DialError> {
+    let (good, bad) = survey(hosts).await;
+    if good.is_empty() {
+        let is_final = bad.iter().all(|(_, answer)| answer.is_final());
+        let why: Vec<String> = bad.iter().map(|(host, why)| format!("{host}: {why}")).collect();
+        return Err(DialError { kind: ErrorKind::NotSent, why: why.join("; "), is_final });
+    }
+    let mut connector =
+        zk::Client::connector().with_session_timeout(options.session_timeout).with_fail_eagerly();
+    for auth in &options.auth {
+        connector = connector.with_auth(&auth.scheme, auth.secret.expose().as_bytes());
+    }
+    let sent = Deadline::now();
+    let client = match connector.connect(&good.join(",")).await {
+        Ok(client) if again => commit(&client, "/").await.map(|()| client),
+        other => other,
+    };
+    match client {
+        Ok(client) => Ok(Dialled { client, sent }),
+        Err(zk::Error::AuthFailed) => Err(DialError {
+            kind: ErrorKind::AuthFailed,
+            why: format!("{} did not accept our identity", good.join(",")),
+            is_final: true,
+        }),
+        Err(err) => Err(DialError {
+            kind: ErrorKind::NotSent,
+            why: format!("{}: {err}", good.join(",")),
+            is_final: false,
+        }),
+    }
+}
+
+/// What a host said when it was asked whether it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It serves clients.
+    Serves,
+    /// Somebody listens, but does not answer the question: perhaps a proxy, perhaps a filter.
+    Listens,
+    /// It is a ZooKeeper server without a quorum.
+    NoQuorum,
+    /// Nobody listens there.
+    Refused(String),
+    /// The name has no address.
+    Unresolved(String),
+}
+
+impl Answer {
+    fn is_final(&self) -> bool {
+        matches!(self, Answer::Refused(_) | Answer::Unresolved(_))
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Serves => f.write_str("serves"),
+            Answer::Listens => f.write_str("listens"),
+            Answer::NoQuorum => f.write_str("has no quorum"),
+            Answer::Refused(why) | Answer::Unresolved(why) => f.write_str(why),
+        }
+    }
+}
+
+type Survey = (Vec<String>, Vec<(String, Answer)>);
+
+/// Asks every host at once. The good ones are those that serve, or, where none says so, those that
+/// at least listen.
+async fn survey(hosts: &[String]) -> Survey {
+    let mut asked: FuturesUnordered<_> =
+        hosts.iter().map(|host| async move { (host.clone(), ask(host).await) }).collect();
+    let mut answers = Vec::new();
+    let mut serving = false;
+    loop {
+        let next = if serving {
+            timeout(GRACE, asked.next()).await.unwrap_or(None)
+        } else {
+            asked.next().await
+        };
+        let Some((host, answer)) = next else { break };
+        serving |= answer == Answer::Serves;
+        answers.push((host, answer));
+    }
+    let wanted = if serving { Answer::Serves } else { Answer::Listens };
+    let (good, bad): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|(_, answer)| *answer == wanted);
+    (good.into_iter().map(|(host, _)| host).collect(), bad)
+}
+
+/// A host that listens and keeps silent for ever is left behind by the dial's own deadline.
+async fn ask(host: &str) -> Answer {
+    let addrs = match tokio::net::lookup_host(host).await {
+        Ok(addrs) => addrs.collect::<Vec<_>>(),
+        Err(err) => return Answer::Unresolved(plain(&err)),
+    };
+    if addrs.is_empty() {
+        return Answer::Unresolved("the name has no address".into());
+    }
+    let mut stream = match TcpStream::connect(addrs.as_slice()).await {
+        Ok(stream) => stream,
+        Err(err) => return Answer::Refused(plain(&err)),
+    };
+    let mut reply = Vec::new();
+    let heard = async {
+        stream.write_all(b"srvr").await?;
+        stream.take(4096).read_to_end(&mut reply).await
+    };
+    // A connection that breaks after it stood says no more than that somebody listens.
+    if heard.await.is_err() {
+        return Answer::Listens;
+    }
+    let reply = String::from_utf8_lossy(&reply);
+    if reply.contains("Mode:") {
+        Answer::Serves
+    } else if reply.contains("not currently serving") {
+        Answer::NoQuorum
+    } else {
+        Answer::Listens
+    }
+}
+
+/// The words of an I/O error without the number behind them.
+fn plain(err: &std::io::Error) -> String {
+    let text = err.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    words.to_lowercase()
+}

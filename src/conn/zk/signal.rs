@@ -1,0 +1,151 @@
+//! What a driver waits for, besides calls: answers, and watches in all their states.
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+use zookeeper_client as zk;
+
+use super::exec::{self, Answer, Fault};
+use super::translate;
+use super::watches::List;
+use crate::deadline::Deadline;
+use crate::path::ZkPath;
+use crate::request::{LeaveWatch, Op, Request};
+use crate::watch::{TreeSender, WatchSender};
+
+pub(super) type Firing = BoxFuture<'static, zk::WatchedEvent>;
+
+pub(super) enum Signal {
+    /// A request came to its end.
+    Answered { seq: u64, sent: Deadline, answer: Result<Answer, Fault> },
+    /// A one-shot fired.
+    Fired { path: ZkPath, list: List, sender: WatchSender, event: zk::WatchedEvent },
+    /// The owner of a one-shot withdrew it; dropping `rest` takes it from the server.
+    Withdrawn { path: ZkPath, list: List, rest: Firing },
+    /// A one-shot that nobody waits for is gone from the server.
+    Unparked { path: ZkPath, list: List },
+    /// A tree watch told something.
+    TreeTold {
+        path: ZkPath,
+        id: u64,
+        sender: TreeSender,
+        watcher: zk::PersistentWatcher,
+        events: Vec<zk::WatchedEvent>,
+    },
+    /// The owner of a tree watch withdrew it; dropping `watcher` takes it from the server.
+    TreeWithdrawn { path: ZkPath, id: u64, watcher: zk::PersistentWatcher },
+    /// A tree watch that is kept for one-shots told something.
+    KeptTold {
+        path: ZkPath,
+        id: u64,
+        watcher: zk::PersistentWatcher,
+        stopped: oneshot::Receiver<()>,
+        events: Vec<zk::WatchedEvent>,
+    },
+    /// A tree watch was put back after a reconnect, or not.
+    TreeRestored { path: ZkPath, answer: Result<zk::PersistentWatcher, Fault> },
+    /// What one-shots that are fed may have missed during a disconnect.
+    FeedChecked { path: ZkPath, answer: Result<Answer, Fault> },
+    /// Something came to its end that nobody waits for.
+    Nothing,
+}
+
+/// Waits for a one-shot to fire or to be withdrawn.
+pub(super) fn once(
+    path: ZkPath,
+    list: List,
+    mut sender: WatchSender,
+    watcher: zk::OneshotWatcher,
+) -> BoxFuture<'static, Signal> {
+    async move {
+        let mut firing: Firing = watcher.changed().boxed();
+        tokio::select! {
+            biased;
+            event = &mut firing => Signal::Fired { path, list, sender, event },
+            () = sender.withdrawn() => Signal::Withdrawn { path, list, rest: firing },
+        }
+    }
+    .boxed()
+}
+
+/// Waits until a withdrawn one-shot fires after all: it shares its path with a tree watch, which
+/// would go with it.
+pub(super) fn parked(path: ZkPath, list: List, rest: Firing) -> BoxFuture<'static, Signal> {
+    async move {
+        rest.await;
+        Signal::Unparked { path, list }
+    }
+    .boxed()
+}
+
+/// Waits for a tree watch to tell something or to be withdrawn.
+pub(super) fn tree(
+    path: ZkPath,
+    id: u64,
+    sender: TreeSender,
+    mut watcher: zk::PersistentWatcher,
+) -> BoxFuture<'static, Signal> {
+    async move {
+        let events = tokio::select! {
+            biased;
+            events = told(&mut watcher) => events,
+            () = sender.withdrawn() => return Signal::TreeWithdrawn { path, id, watcher },
+        };
+        Signal::TreeTold { path, id, sender, watcher, events }
+    }
+    .boxed()
+}
+
+/// Waits for a tree watch that is kept for one-shots.
+pub(super) fn kept_tree(
+    path: ZkPath,
+    id: u64,
+    mut watcher: zk::PersistentWatcher,
+    mut stopped: oneshot::Receiver<()>,
+) -> BoxFuture<'static, Signal> {
+    async move {
+        let events = tokio::select! {
+            biased;
+            events = told(&mut watcher) => events,
+            _ = &mut stopped => return Signal::Nothing,
+        };
+        if events.iter().any(translate::is_end) {
+            return Signal::Nothing;
+        }
+        Signal::KeptTold { path, id, watcher, stopped, events }
+    }
+    .boxed()
+}
+
+/// All that a tree watch has to tell by now, at least one event. Behind the session's end nothing
+/// may be asked: the crate panics.
+async fn told(watcher: &mut zk::PersistentWatcher) -> Vec<zk::WatchedEvent> {
+    let mut events = vec![watcher.changed().await];
+    while !events.last().is_some_and(translate::is_end) {
+        match watcher.changed().now_or_never() {
+            Some(event) => events.push(event),
+            None => break,
+        }
+    }
+    events
+}
+
+/// Asks for the tree watch on `path` again.
+pub(super) fn restore(client: zk::Client, path: ZkPath) -> BoxFuture<'static, Signal> {
+    async move {
+        let mode = zk::AddWatchMode::PersistentRecursive;
+        let answer = client.watch(path.as_str(), mode).await.map_err(Fault::from);
+        Signal::TreeRestored { path, answer }
+    }
+    .boxed()
+}
+
+/// Asks what has become of `path`.
+pub(super) fn check_feed(client: zk::Client, path: ZkPath) -> BoxFuture<'static, Signal> {
+    async move {
+        let request = Request::new(Op::Exists(LeaveWatch::No), path.clone());
+        let answer = exec::run(client, request.into(), false).await;
+        Signal::FeedChecked { path, answer }
+    }
+    .boxed()
+}
