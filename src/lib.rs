@@ -10,6 +10,8 @@ mod node;
 mod path;
 mod request;
 mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watch;
 
 pub use auth::{Auth, Secret};
