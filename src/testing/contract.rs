@@ -6,14 +6,14 @@
 //! ```
 //! use std::sync::Arc;
 //! use zkcells::testing::contract::Subject;
-//! use zkcells::{Auth, Conn, MemoryQuorum, Pending, ZkPath};
+//! use zkcells::{Auth, Conn, MemoryQuorum, Pending, SessionOptions, ZkPath};
 //!
 //! struct Memory(MemoryQuorum);
 //!
 //! impl Subject for Memory {
 //!     fn connect(&self, auth: Vec<Auth>) -> Pending<Arc<dyn Conn>> {
-//!         let conn = self.0.connect().with_auth(auth);
-//!         Pending::ready(Ok(Arc::new(conn)))
+//!         let options = auth.into_iter().fold(SessionOptions::default(), SessionOptions::with_auth);
+//!         Pending::ready(Ok(Arc::new(self.0.connect_with(options))))
 //!     }
 //!     fn top(&self) -> ZkPath {
 //!         ZkPath::root()
