@@ -2,6 +2,7 @@
 
 mod auth;
 pub mod cells;
+pub mod change;
 pub mod conn;
 mod deadline;
 mod error;
@@ -10,6 +11,8 @@ mod node;
 mod path;
 mod request;
 mod session;
+#[cfg(test)]
+mod spy;
 mod watch;
 
 pub use auth::{Auth, Secret};
