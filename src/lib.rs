@@ -13,6 +13,7 @@ mod request;
 mod session;
 #[cfg(test)]
 mod spy;
+pub mod tree;
 mod watch;
 
 pub use auth::{Auth, Secret};
