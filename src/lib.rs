@@ -15,6 +15,7 @@ mod session;
 mod spy;
 pub mod tree;
 mod watch;
+pub mod wildcard;
 
 pub use auth::{Auth, Secret};
 pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
