@@ -1,7 +1,8 @@
 //! A connection for tests that writes down what goes through it and lets others come in between.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::conn::{Conn, MemoryConn, Pending};
 use crate::error::{Error, ErrorKind};
@@ -17,6 +18,14 @@ pub(crate) struct Spy {
     other: MemoryConn,
     log: Mutex<Vec<Request>>,
     meddler: Mutex<Meddler>,
+    in_flight: Option<Arc<InFlight>>,
+}
+
+/// How many requests wait for their answer, now and at most.
+#[derive(Default)]
+struct InFlight {
+    now: AtomicUsize,
+    most: AtomicUsize,
 }
 
 impl Spy {
@@ -32,7 +41,18 @@ impl Spy {
     ) -> Self {
         let other = inner.quorum().connect();
         let meddler: Meddler = Box::new(meddler);
-        Spy { inner, other, log: Mutex::default(), meddler: Mutex::new(meddler) }
+        let meddler = Mutex::new(meddler);
+        Spy { inner, other, log: Mutex::default(), meddler, in_flight: None }
+    }
+
+    /// Gives each answer only after everything else had its turn.
+    pub(crate) fn slow(inner: MemoryConn) -> Self {
+        Spy { in_flight: Some(Arc::default()), ..Spy::new(inner) }
+    }
+
+    /// How many requests to a slow connection waited at once, at most.
+    pub(crate) fn most_in_flight(&self) -> usize {
+        self.in_flight.as_ref().unwrap().most.load(Ordering::SeqCst)
     }
 
     /// The requests so far, in order, such as `get /a`, `read_many(3) /a`; forgets them.
@@ -61,6 +81,17 @@ fn line(request: &Request) -> String {
     }
 }
 
+fn delayed(answer: Pending<Reply>, in_flight: Option<Arc<InFlight>>) -> Pending<Reply> {
+    let Some(in_flight) = in_flight else { return answer };
+    let now = in_flight.now.fetch_add(1, Ordering::SeqCst) + 1;
+    in_flight.most.fetch_max(now, Ordering::SeqCst);
+    Pending::new(async move {
+        tokio::task::yield_now().await;
+        in_flight.now.fetch_sub(1, Ordering::SeqCst);
+        answer.await
+    })
+}
+
 /// The answer of a request that was never sent.
 pub(crate) fn refuse(request: &Request, kind: ErrorKind) -> Option<Error> {
     Some(request.error(kind))
@@ -71,7 +102,7 @@ impl Conn for Spy {
         self.log.lock().unwrap().push(request.clone());
         match (self.meddler.lock().unwrap())(&request, &self.other) {
             Some(err) => Pending::ready(Err(err)),
-            None => self.inner.call(request),
+            None => delayed(self.inner.call(request), self.in_flight.clone()),
         }
     }
 

@@ -64,10 +64,12 @@ async fn make(
     options: &CreateOptions,
     verb: &'static str,
 ) -> Result<(ZkPath, Stat), Error> {
+    // Below `/`, a missing parent is a mount that is not there.
+    let has_ancestors = ancestors::ancestors(&path).next().is_some();
     let mut last = path.clone();
     for _ in 0..ROUNDS {
         match conn.create(&path, &data, options).await {
-            Err(err) if err.kind() == ErrorKind::NoNode => {}
+            Err(err) if err.kind() == ErrorKind::NoNode && has_ancestors => {}
             other => return other.map_err(|err| err.during(verb)),
         }
         let missing = ancestors::missing(conn, &path, verb).await?;

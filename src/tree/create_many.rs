@@ -45,7 +45,8 @@ pub struct Created {
 /// # Errors
 ///
 /// The first failure, with the path of the node that could not be made; `NoNode` when others deleted
-/// what was to be its parent. `BadArguments` for a sequential mode. Batches written before stay.
+/// what was to be its parent. `BadArguments` for a sequential mode. Batches written before stay, and
+/// those under way may yet be written.
 ///
 /// # Cancel safety
 ///

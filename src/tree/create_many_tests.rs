@@ -144,3 +144,13 @@ async fn nothing_to_do_sends_nothing() {
     assert_eq!(create_many(&spy, none, Mode::Persistent).await.unwrap(), Created::default());
     assert_eq!(spy.take(), [""; 0]);
 }
+
+#[tokio::test]
+async fn batches_of_one_level_overlap_up_to_eight() {
+    let spy = Spy::slow(MemoryConn::new());
+    let nodes = (0..10_000).map(|n| (format!("/d/{n}"), ""));
+    create_many(&spy, nodes, Mode::Persistent).await.unwrap();
+    assert_eq!(spy.most_in_flight(), 8);
+    assert_eq!(crate::tree::remove_all(&spy, "/d").await.unwrap(), 10_001);
+    assert_eq!(spy.most_in_flight(), 8);
+}

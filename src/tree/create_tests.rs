@@ -204,3 +204,20 @@ async fn put_survives_a_node_that_comes_meanwhile() {
     let stat = put(&spy, "/a", "ours", Mode::Persistent).await.unwrap();
     assert_eq!((stat.version, spy.take().len()), (1, 3));
 }
+
+#[tokio::test]
+async fn a_missing_mount_is_no_race() {
+    let spy = Spy::meddling(MemoryConn::new(), |request, _| refuse(request, ErrorKind::NoNode));
+    let err = create_all(&spy, "/a", "", Mode::Persistent).await.unwrap_err();
+    assert_eq!((err.kind(), spy.take().len()), (ErrorKind::NoNode, 1));
+}
+
+#[tokio::test]
+async fn a_cell_that_was_never_used_gets_its_own_node() {
+    let cells = crate::Cells::builder().cell("ny", "memory:").local_cell("ny").build().unwrap();
+    let conn = crate::MetaConn::new(cells);
+    create_all(&conn, "/zk/local/a/b", "", Mode::Ephemeral).await.unwrap();
+    assert!(conn.exists("/zk/ny/a/b").await.unwrap().is_some());
+    let err = create_all(&conn, "/zk/none/a/b", "", Mode::Persistent).await.unwrap_err();
+    assert_eq!((err.kind(), err.op()), (ErrorKind::UnknownCell, "create_all"));
+}
