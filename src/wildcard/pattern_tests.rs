@@ -215,6 +215,8 @@ mod reference {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     /// A failure prints the case and its seed.
     #[test]
     fn glob_matches_what_go_matches(
@@ -228,5 +230,19 @@ proptest! {
             // `.` and `..` are patterns of Go's, and no names of ZooKeeper's.
             Err(_) => prop_assert!(expected.is_none() || pattern.replace('\\', "").len() <= 2),
         }
+    }
+    #[test]
+    fn braces_match_what_one_alternative_matches(
+        one in r"([ab]|\*|\?|\[\^?[ab,}]\]|\\[,{}]){0,3}",
+        other in r"([ab]|\*|\?|\[\^?[ab,}]\]|\\[,{}]){0,3}",
+        name in r"[ab,{}]{1,3}",
+    ) {
+        // An outer character keeps the alternatives from being empty names.
+        let braces = component(&format!("a{{{one},{other}}}")).unwrap();
+        let name = format!("a{name}");
+        prop_assert_eq!(braces.matches(&name), {
+            let whole = |part: &str| component(&format!("a{part}")).unwrap().matches(&name);
+            whole(&one) || whole(&other)
+        });
     }
 }

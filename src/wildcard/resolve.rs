@@ -1,5 +1,6 @@
 //! Finds the nodes that patterns name, cell by cell.
 
+use std::collections::HashSet;
 use std::future::Future;
 
 use futures::stream::{self, StreamExt};
@@ -133,14 +134,11 @@ async fn top<'a>(conn: &'a dyn Conn, pattern: &'a Pattern) -> (Resolved, Vec<Sea
 
 fn join(parts: Vec<Resolved>) -> Resolved {
     let mut all = Resolved::default();
+    let mut known = HashSet::new();
     for part in parts {
         all.paths.extend(part.paths);
-        for failed in part.failed {
-            // Several patterns over one dead cell fail alike.
-            if all.failed.iter().all(|known| known.prefix != failed.prefix) {
-                all.failed.push(failed);
-            }
-        }
+        // Several patterns over one dead cell fail alike.
+        all.failed.extend(part.failed.into_iter().filter(|f| known.insert(f.prefix.clone())));
     }
     all
 }

@@ -209,11 +209,27 @@ async fn the_root_can_be_listed_on_a_bare_quorum() {
     assert_eq!(paths(&conn, &["/[ab]/x", "/"]).await, ["/a/x", "/b/x", "/"]);
 }
 
+/// The ancestor asked all cells at once, however many.
+#[tokio::test]
+async fn no_more_than_thirty_two_cells_are_asked_at_once() {
+    let conn = MemoryConn::new();
+    let nodes = (0..100).map(|n| (format!("/zk/c{n}/x"), ""));
+    tree::create_many(&conn, nodes, Mode::Persistent).await.unwrap();
+    let spy = Spy::slow(conn);
+    assert_eq!(paths(&spy, &["/zk/*/*"]).await.len(), 100);
+    assert_eq!(spy.most_in_flight(), 32);
+    assert_eq!(paths(&spy, &["/zk/*/x"; 10]).await.len(), 1000);
+    assert_eq!(spy.most_in_flight(), 32);
+}
+
 #[test]
 fn the_future_can_be_spawned() {
     fn is_send<T: Send>(_: T) {}
     let conn = MemoryConn::new();
     is_send(resolve(&conn, ["/zk/*"]));
+    let shared: std::sync::Arc<dyn Conn> = std::sync::Arc::new(conn);
+    is_send(resolve(&shared, ["/zk/*"]));
+    is_send(resolve(&*shared, vec!["/zk/*".to_string()]));
 }
 
 fn three_cells() -> crate::MetaConn {
