@@ -2,6 +2,7 @@
 
 mod auth;
 pub mod cells;
+pub mod change;
 pub mod conn;
 mod deadline;
 mod error;
@@ -12,7 +13,11 @@ mod request;
 mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(test)]
+mod spy;
+pub mod tree;
 mod watch;
+pub mod wildcard;
 
 pub use auth::{Auth, Secret};
 pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
