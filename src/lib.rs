@@ -11,10 +11,10 @@ mod node;
 mod path;
 mod request;
 mod session;
-#[cfg(feature = "testing")]
-pub mod testing;
 #[cfg(test)]
 mod spy;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tree;
 mod watch;
 pub mod wildcard;
