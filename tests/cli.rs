@@ -4,10 +4,11 @@
 
 mod transcript;
 
-use std::io::Read as _;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use transcript::Sandbox;
@@ -58,77 +59,81 @@ transcripts! {
     cat cells configuration cp dead_cell json ls rm set stat touch usage
 }
 
-/// `zk` with arguments, over a cell `dead` that takes connections and never answers.
-fn over_a_dead_cell(dead: &TcpListener, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zk"));
-    let config = format!("{{\"dead\": \"{}\"}}", dead.local_addr().unwrap());
-    let file = std::env::temp_dir().join(format!(
-        "zkcells-dead-{}-{}.json",
-        std::process::id(),
-        dead.local_addr().unwrap().port()
-    ));
-    std::fs::write(&file, config).unwrap();
-    command.env("ZK_CLIENT_CONFIG", file).args(args).stdin(Stdio::null());
-    command
+/// A cell `dead` that takes connections and never answers.
+struct Dead {
+    listener: TcpListener,
+    sandbox: Sandbox,
 }
 
-/// How it ends, which must be soon.
-fn end(mut child: Child) -> Option<i32> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        if start.elapsed() > Duration::from_secs(20) {
-            child.kill().unwrap();
-            panic!("it does not end");
-        }
-        std::thread::sleep(Duration::from_millis(10));
+impl Dead {
+    fn new(name: &str) -> Dead {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sandbox = Sandbox::new(name);
+        let config = format!("{{\"dead\": \"{}\"}}", listener.local_addr().unwrap());
+        std::fs::write(sandbox.path().join("dead.json"), config).unwrap();
+        Dead { listener, sandbox }
+    }
+
+    fn zk(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zk"));
+        command.current_dir(self.sandbox.path()).env("ZK_CLIENT_CONFIG", "dead.json");
+        command.args(args).stdin(Stdio::null());
+        command
     }
 }
 
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &process.to_string()]).status().unwrap();
     assert!(sent.success());
+}
+
+/// The code that it ends with; none if it had to be ended.
+fn code(mut child: Child) -> Option<i32> {
+    let process = child.id();
+    let (ended, told) = mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if told.recv_timeout(Duration::from_secs(20)) == Err(RecvTimeoutError::Timeout) {
+            signal(process, "-KILL");
+        }
+    });
+    let status = child.wait().unwrap();
+    drop(ended);
+    watchdog.join().unwrap();
+    status.code()
 }
 
 #[test]
 fn a_signal_ends_it_while_a_cell_does_not_answer() {
-    for (name, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
-        let dead = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut command = over_a_dead_cell(&dead, &["--timeout", "1h", "cat", "/zk/dead/x"]);
-        let child = command.spawn().unwrap();
-        // It has dialled, so it listens to signals too.
-        let _held = dead.accept().unwrap();
-        signal(&child, name);
-        assert_eq!(end(child), Some(code), "{name}");
+    for (name, expected) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+        let dead = Dead::new(&format!("signal{name}"));
+        let child = dead.zk(&["--timeout", "1h", "cat", "/zk/dead/x"]).spawn().unwrap();
+        // It has dialled, so it listens to signals, too.
+        let _held = dead.listener.accept().unwrap();
+        signal(child.id(), name);
+        assert_eq!(code(child), Some(expected), "{name}");
     }
 }
 
 #[test]
 fn a_signal_ends_it_while_it_reads_standard_input() {
     let sandbox = demo("stdin");
-    let (held, writer) = std::io::pipe().unwrap();
-    let mut command = Command::new("sh");
-    // The shell tells when the command is there to be told.
-    command.args(["-c", "echo started; exec zk set /zk/nyc/x -"]).current_dir(sandbox.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zk"));
     prepare(&mut command);
-    let mut child = command.stdin(held).stdout(Stdio::piped()).spawn().unwrap();
-    let mut started = [0; 8];
-    child.stdout.as_mut().unwrap().read_exact(&mut started).unwrap();
-    // A signal before its handlers stand ends it at once, with no code at all; then again.
-    std::thread::sleep(Duration::from_millis(300));
-    signal(&child, "-INT");
-    assert_eq!(end(child), Some(130));
-    drop(writer);
+    command.args(["set", "/zk/nyc/x", "-"]).current_dir(sandbox.path());
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // More than a pipe holds: when this returns, it is reading.
+    stdin.write_all(&[b'x'; 200_000]).unwrap();
+    signal(child.id(), "-INT");
+    assert_eq!(code(child), Some(130));
+    drop(stdin);
 }
 
 #[test]
 fn a_cell_that_does_not_answer_costs_one_timeout() {
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = Dead::new("timeout");
     let start = Instant::now();
-    let mut command = over_a_dead_cell(&dead, &["--timeout", "1s", "cat", "/zk/dead/x"]);
-    let output = command.output().unwrap();
+    let output = dead.zk(&["--timeout", "1s", "cat", "/zk/dead/x"]).output().unwrap();
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(output.status.code(), Some(1));
     let line = String::from_utf8(output.stderr).unwrap();

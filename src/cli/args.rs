@@ -40,7 +40,7 @@ pub(super) struct Args {
     )]
     pub(super) timeout: Duration,
 
-    /// Print one JSON document
+    /// Print one JSON document: an array with an object for each node
     #[arg(long, global = true)]
     pub(super) json: bool,
 

@@ -76,7 +76,7 @@ impl StatItem {
             version: stat.version,
             cversion: stat.cversion,
             aversion: stat.aversion,
-            ephemeral_owner: owner(stat),
+            ephemeral_owner: format!("{:#x}", stat.ephemeral_owner),
             data_length: stat.data_length,
             num_children: stat.num_children,
             pzxid: stat.pzxid,
@@ -103,11 +103,6 @@ impl<'a> AclItem<'a> {
         let perms = perms.into_iter().filter(|(perm, _)| acl.perms.has(*perm));
         AclItem { scheme: &acl.scheme, id: &acl.id, perms: perms.map(|(_, name)| name).collect() }
     }
-}
-
-/// The session that an ephemeral node belongs to.
-pub(super) fn owner(stat: &Stat) -> String {
-    format!("{:#x}", stat.ephemeral_owner)
 }
 
 /// A line of `ls -l`, as Vitess prints it.

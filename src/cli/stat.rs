@@ -3,12 +3,12 @@
 use futures::stream::{self, StreamExt as _};
 
 use crate::conn::ConnExt as _;
-use crate::node::Acl;
+use crate::node::{Acl, Stat};
 use crate::path::ZkPath;
 
 use super::args;
 use super::context::{Context, Missing};
-use super::describe::{NodeItem, owner, time};
+use super::describe::{NodeItem, time};
 use super::output::Stop;
 use super::target;
 
@@ -50,8 +50,13 @@ pub(super) async fn run(context: &mut Context, args: args::Stat) -> Result<(), S
 }
 
 /// The lines of Vitess's `zk stat`.
-fn text(path: &ZkPath, stat: &crate::Stat, acl: &[Acl]) -> String {
+fn text(path: &ZkPath, stat: &Stat, acl: &[Acl]) -> String {
     let moment = |millis| time(millis, "%F %T%.6f");
+    // In hexadecimal, as in servers' logs and in the JSON document.
+    let owner = match stat.ephemeral_owner {
+        0 => "0".to_string(),
+        owner => format!("{owner:#x}"),
+    };
     let mut text = format!(
         "Path: {path}\nCreated: {}\nModified: {}\nSize: {}\nChildren: {}\nVersion: {}\n\
          Ephemeral: {}\nACL:",
@@ -60,7 +65,7 @@ fn text(path: &ZkPath, stat: &crate::Stat, acl: &[Acl]) -> String {
         stat.data_length,
         stat.num_children,
         stat.version,
-        owner(stat),
+        owner,
     );
     for entry in acl {
         text.push_str(&format!("\n {entry}"));

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Runs the transcript in `file` with `prepare`d commands, and holds it to what is written there.
-pub fn check(file: &Path, dir: &Path, prepare: impl Fn(&mut Command)) {
+pub(crate) fn check(file: &Path, dir: &Path, prepare: impl Fn(&mut Command)) {
     let expected = std::fs::read_to_string(file).unwrap();
     let mut actual = String::new();
     for block in blocks(&expected) {
@@ -130,23 +130,23 @@ fn is_moment(text: &str) -> bool {
 }
 
 /// A fresh directory that goes away with the value.
-pub struct Sandbox(PathBuf);
+pub(crate) struct Sandbox(PathBuf);
 
 impl Sandbox {
     /// An empty one; `name` tells whose it is.
-    pub fn new(name: &str) -> Sandbox {
+    pub(crate) fn new(name: &str) -> Sandbox {
         let dir = std::env::temp_dir().join(format!("zkcells-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         Sandbox(dir)
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Copies the files of a directory of the repository to the same place in here.
-    pub fn copy(&self, directory: &str) {
+    pub(crate) fn copy(&self, directory: &str) {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
         std::fs::create_dir_all(self.0.join(directory)).unwrap();
         for entry in std::fs::read_dir(from).unwrap() {
