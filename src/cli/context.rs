@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::cells::Cells;
 use crate::conn::{Conn, ConnExt as _};
 use crate::error::{Error, ErrorKind};
+use crate::path::ZkPath;
 use crate::request::{Read, ReadReply};
 
 use super::output::{Output, complain};
@@ -53,6 +54,12 @@ impl Context {
 
     /// Tells an error of one path, and lets the rest go on.
     pub(super) fn report(&mut self, verb: &'static str, err: Error) {
+        let err = match err.kind() {
+            ErrorKind::NoNode if is_cell(err.path()) && err.detail().is_none() => {
+                err.with_detail("nothing has been written to this cell yet")
+            }
+            _ => err,
+        };
         match err.kind() {
             ErrorKind::NotSent
             | ErrorKind::Timeout
@@ -93,6 +100,11 @@ impl Context {
         }
         replies
     }
+}
+
+/// Whether this is the path of a whole cell.
+fn is_cell(path: &str) -> bool {
+    ZkPath::new(path).is_ok_and(|path| path.components().count() == 2)
 }
 
 /// The error for an answer to another question.

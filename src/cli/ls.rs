@@ -117,16 +117,7 @@ async fn list(
     let stats = stats(context, names.iter().map(|name| above.child(name))).await;
     for (name, stat) in names.iter().zip(stats) {
         let path = above.child(name);
-        // A cell is there by configuration, whether or not it answers and has a node of its own.
-        let anyway = above.as_str() == Cells::PREFIX;
-        let stat = stat.unwrap_or_else(|err| {
-            context.report(VERB, err);
-            None
-        });
-        // What is absent has gone since it was listed.
-        if stat.is_some() || anyway {
-            show(context, args, &path, name, stat.as_ref())?;
-        }
+        show_found(context, args, &path, name, stat)?;
     }
     Ok(())
 }
@@ -156,12 +147,7 @@ async fn everything(
         }
         let stats = stats(context, paths.iter().cloned()).await;
         for (path, stat) in paths.iter().zip(stats) {
-            match stat {
-                Ok(Some(stat)) => show(context, args, path, path.as_str(), Some(&stat))?,
-                // It has gone since it was listed, or it is a cell without a node of its own.
-                Ok(None) => {}
-                Err(err) => context.report(VERB, err),
-            }
+            show_found(context, args, path, path.as_str(), stat)?;
         }
     }
     Ok(())
@@ -195,6 +181,26 @@ async fn below(conn: &dyn Conn, top: &ZkPath) -> (Vec<ZkPath>, Vec<Error>) {
         }
     }
     (paths, failed)
+}
+
+/// Shows what a listing told of, unless it has gone since.
+fn show_found(
+    context: &mut Context,
+    args: &Ls,
+    path: &ZkPath,
+    name: &str,
+    stat: Result<Option<Stat>, Error>,
+) -> Result<(), Stop> {
+    let stat = stat.unwrap_or_else(|err| {
+        context.report(VERB, err);
+        None
+    });
+    // A cell is there by configuration, whether or not it answers and has a node of its own.
+    let is_cell = path.parent().is_some_and(|above| above.as_str() == Cells::PREFIX);
+    match stat.is_some() || is_cell {
+        true => show(context, args, path, name, stat.as_ref()),
+        false => Ok(()),
+    }
 }
 
 fn show(
