@@ -1,6 +1,7 @@
 //! `zk set`: new data for a node that is there.
 
 use crate::conn::ConnExt as _;
+use crate::error::Error;
 use crate::node::Version;
 
 use super::args::Set;
@@ -13,7 +14,7 @@ use super::target;
 const VERB: &str = "set";
 
 pub(super) async fn run(context: &mut Context, args: Set) -> Result<(), Stop> {
-    let failed = |err: crate::Error| Stop::Failed(err.during(VERB));
+    let failed = |err: Error| Stop::Failed(err.during(VERB));
     let path = target::literal(&args.path).map_err(failed)?;
     let data = match args.value {
         value if value == "-" => dest::read_stdin().await.map_err(failed)?,
