@@ -3,6 +3,8 @@
 mod auth;
 pub mod cells;
 pub mod change;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod conn;
 mod deadline;
 mod error;
