@@ -297,13 +297,13 @@ async fn a_late_request_is_not_sent() {
 }
 
 #[tokio::test]
-async fn every_call_renews_the_session() {
+async fn a_sync_proves_the_session() {
     let options = SessionOptions::default().with_session_timeout(Duration::from_secs(4));
     let conn = MemoryQuorum::new().connect_with(options);
     let session = conn.session("/").await.unwrap();
     assert_eq!(session.timeout(), Duration::from_secs(4));
     let before = Deadline::now();
-    conn.exists("/").await.unwrap();
+    conn.sync("/").await.unwrap();
     assert!(session.valid_until() >= before.plus(Duration::from_secs(2)));
 }
 
