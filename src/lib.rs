@@ -14,6 +14,8 @@ mod request;
 mod session;
 #[cfg(test)]
 mod spy;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tree;
 mod watch;
 pub mod wildcard;

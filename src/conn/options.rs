@@ -11,8 +11,8 @@ use crate::auth::Auth;
 /// use zkcells::{Auth, SessionOptions};
 /// let options = SessionOptions::default()
 ///     .with_session_timeout(Duration::from_secs(15))
-///     .with_auth(Auth::digest("app", "secret"));
-/// assert!(!format!("{options:?}").contains("secret"));
+///     .with_auth(Auth::digest("app", "hunter2"));
+/// assert!(!format!("{options:?}").contains("hunter2"));
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]

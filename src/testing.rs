@@ -1,0 +1,6 @@
+//! For tests: real local cells, and the suite that holds every connection to the contract.
+//!
+//! This module is there with the feature `testing`.
+
+pub mod cells;
+pub mod contract;
