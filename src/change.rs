@@ -212,5 +212,4 @@ impl Attempt<'_> {
 }
 
 #[cfg(test)]
-#[path = "change_tests.rs"]
 mod tests;

@@ -197,5 +197,4 @@ pub fn put(
 }
 
 #[cfg(test)]
-#[path = "create_tests.rs"]
 mod tests;

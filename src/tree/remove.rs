@@ -96,5 +96,4 @@ fn deepest_first(top: ZkPath, below: Vec<ZkPath>) -> Vec<(usize, MultiOp)> {
 }
 
 #[cfg(test)]
-#[path = "remove_tests.rs"]
 mod tests;
