@@ -35,8 +35,9 @@ use crate::request::{MultiOp, MultiReply, create_path};
 /// # Errors
 ///
 /// `NodeExists` when `path` itself is there already. `NoAuth` and the like name the node that could
-/// not be made. `Contended` when ancestors keep being deleted. A failure leaves nothing behind,
-/// except for a path that does not fit into one request.
+/// not be made. `Contended` when others keep deleting what is made: the ancestors or, before its
+/// stat was known, the leaf. A failure leaves nothing behind, except for a path that does not fit
+/// into one request.
 ///
 /// # Cancel safety
 ///
@@ -135,7 +136,7 @@ async fn created(
     };
     match stat {
         Some(stat) => Ok((path, stat)),
-        None => Err(Error::new(verb, &path, ErrorKind::NoNode)
+        None => Err(Error::new(verb, &path, ErrorKind::Contended)
             .with_detail("it was created, and deleted at once by another")),
     }
 }
