@@ -4,8 +4,6 @@
 //! read, and writes only if nobody else did meanwhile.
 
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,6 +12,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::{CreateOptions, Node, Stat, Version};
 use crate::path::{IntoPath, ZkPath};
+use crate::pause;
 use crate::request::{LeaveWatch, Op, Reply, Request};
 
 /// What [`retry_change`] did.
@@ -190,7 +189,7 @@ impl Attempt<'_> {
         match answer {
             // Nothing is wrong with the connection: the others have used up the time.
             Err(err) if err.kind() == ErrorKind::NotSent && self.is_over() => self.contended(),
-            Err(err) => err,
+            Err(err) => err.during(VERB),
             Ok(_) => Error::new(VERB, &self.path, ErrorKind::Unexpected)
                 .with_detail("the connection answered another question"),
         }
@@ -198,10 +197,7 @@ impl Attempt<'_> {
 
     /// Lets the others finish, once it is plain that there are several.
     async fn pause(&self) -> Result<(), Error> {
-        if self.conflicts >= PATIENCE {
-            let longest = FIRST_PAUSE * (1 << (self.conflicts - PATIENCE).min(6));
-            tokio::time::sleep(longest.mul_f64(chance()).min(self.deadline.remaining())).await;
-        }
+        pause::after(self.conflicts, self.deadline.remaining()).await;
         if self.is_over() { Err(self.contended()) } else { Ok(()) }
     }
 
@@ -215,16 +211,5 @@ impl Attempt<'_> {
     }
 }
 
-/// After so many conflicts in a row there is a pause, at most [`FIRST_PAUSE`] at first and 64 times
-/// that in the end.
-const PATIENCE: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-
-/// A number from 0 to 1; every `RandomState` has other keys.
-fn chance() -> f64 {
-    f64::from(RandomState::new().hash_one(()) as u32) / f64::from(u32::MAX)
-}
-
 #[cfg(test)]
-#[path = "change_tests.rs"]
 mod tests;

@@ -11,6 +11,7 @@ mod error;
 mod hosts;
 mod node;
 mod path;
+mod pause;
 mod request;
 mod session;
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub use remove::remove_all;
 pub use walk::walk;
 
 /// How often something is begun anew because others changed the tree meanwhile.
-const ROUNDS: usize = 10;
+const ROUNDS: u32 = 10;
 
 /// How many requests of one call are under way at once.
 const IN_FLIGHT: usize = 8;

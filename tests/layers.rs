@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module with its layer, in order: within a layer, a module may use what stands before it.
 const LAYERS: &[&[&str]] = &[
-    &["error", "path", "hosts", "auth", "deadline", "node", "watch", "session", "request"],
+    &["error", "path", "hosts", "auth", "deadline", "node", "watch", "session", "request", "pause"],
     &["conn", "cells"],
     &[
         "conn::options",
@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["tree", "change", "wildcard"],
     &["cli"],
-    &["testing"],
+    &["testing", "spy"],
 ];
 
 /// The place of a module in the order; `None` when the table does not have it.

@@ -164,5 +164,4 @@ async fn overwrite(
 }
 
 #[cfg(test)]
-#[path = "copy_tests.rs"]
 mod tests;

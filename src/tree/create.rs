@@ -1,6 +1,7 @@
 //! Creates one node with whatever is missing above it.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,6 +11,7 @@ use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
 use crate::node::{CreateOptions, Stat, Version};
 use crate::path::{IntoPath, ZkPath};
+use crate::pause;
 use crate::request::{MultiOp, MultiReply, create_path};
 
 /// Creates `path` and every missing ancestor, and returns the path (with its number, when it is
@@ -33,8 +35,9 @@ use crate::request::{MultiOp, MultiReply, create_path};
 /// # Errors
 ///
 /// `NodeExists` when `path` itself is there already. `NoAuth` and the like name the node that could
-/// not be made. `Contended` when ancestors keep being deleted. A failure leaves nothing behind,
-/// except for a path that does not fit into one request.
+/// not be made. `Contended` when others keep deleting what is made: the ancestors or, before its
+/// stat was known, the leaf. A failure leaves nothing behind, except for a path that does not fit
+/// into one request.
 ///
 /// # Cancel safety
 ///
@@ -67,7 +70,8 @@ async fn make(
     // Below `/`, a missing parent is a mount that is not there.
     let has_ancestors = ancestors::ancestors(&path).next().is_some();
     let mut last = path.clone();
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
+        pause::after(round, Duration::MAX).await;
         match conn.create(&path, &data, options).await {
             Err(err) if err.kind() == ErrorKind::NoNode && has_ancestors => {}
             other => return other.map_err(|err| err.during(verb)),
@@ -132,7 +136,7 @@ async fn created(
     };
     match stat {
         Some(stat) => Ok((path, stat)),
-        None => Err(Error::new(verb, &path, ErrorKind::NoNode)
+        None => Err(Error::new(verb, &path, ErrorKind::Contended)
             .with_detail("it was created, and deleted at once by another")),
     }
 }
@@ -177,7 +181,8 @@ pub fn put(
             let why = "a sequential node has another name each time; create it";
             return Err(Error::new(VERB, &path, ErrorKind::BadArguments).with_detail(why));
         }
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            pause::after(round, Duration::MAX).await;
             match conn.set(&path, &data, Version::Any).await {
                 Err(err) if err.kind() == ErrorKind::NoNode => {}
                 other => return other.map_err(|err| err.during(VERB)),
@@ -193,5 +198,4 @@ pub fn put(
 }
 
 #[cfg(test)]
-#[path = "create_tests.rs"]
 mod tests;

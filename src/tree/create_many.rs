@@ -167,5 +167,4 @@ fn cell(path: &ZkPath) -> Option<&str> {
 }
 
 #[cfg(test)]
-#[path = "create_many_tests.rs"]
 mod tests;

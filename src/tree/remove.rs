@@ -1,6 +1,7 @@
 //! Deletes a subtree.
 
 use std::future::Future;
+use std::time::Duration;
 
 use super::batch::{self, Tolerated};
 use super::{ROUNDS, walk::walk};
@@ -8,6 +9,7 @@ use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
 use crate::node::Version;
 use crate::path::{IntoPath, ZkPath};
+use crate::pause;
 use crate::request::MultiOp;
 
 /// Deletes `path` and everything below it, and returns how many nodes this call deleted.
@@ -51,7 +53,8 @@ pub fn remove_all(
         }
         let mut removed = 0;
         let mut left = path.clone();
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            pause::after(round, Duration::MAX).await;
             let below = match walk(conn, &path).await {
                 Ok(below) => below,
                 // Another deleter was faster.
@@ -93,5 +96,4 @@ fn deepest_first(top: ZkPath, below: Vec<ZkPath>) -> Vec<(usize, MultiOp)> {
 }
 
 #[cfg(test)]
-#[path = "remove_tests.rs"]
 mod tests;

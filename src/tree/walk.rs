@@ -103,5 +103,4 @@ fn depth_first(one: &ZkPath, other: &ZkPath) -> Ordering {
 }
 
 #[cfg(test)]
-#[path = "walk_tests.rs"]
 mod tests;

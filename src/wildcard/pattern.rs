@@ -278,5 +278,4 @@ impl IntoPattern for &ZkPath {
 }
 
 #[cfg(test)]
-#[path = "pattern_tests.rs"]
 mod tests;

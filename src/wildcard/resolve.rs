@@ -318,5 +318,4 @@ fn is_there(reply: ReadReply) -> Option<bool> {
 }
 
 #[cfg(test)]
-#[path = "resolve_tests.rs"]
 mod tests;

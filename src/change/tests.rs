@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::*;
 use crate::conn::{ConnExt, MemoryConn};
@@ -192,7 +193,7 @@ async fn a_missing_parent_is_an_error() {
     let conn = MemoryConn::new();
     let err =
         retry_change(&conn, "/a/b", file(), |_| -> Never { Ok(Some("x")) }).await.unwrap_err();
-    assert_eq!((err.kind(), err.path()), (ErrorKind::NoNode, "/a/b"));
+    assert_eq!((err.kind(), err.op(), err.path()), (ErrorKind::NoNode, "retry_change", "/a/b"));
 }
 
 #[tokio::test]
