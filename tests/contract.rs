@@ -3,6 +3,7 @@
 //! The real cells are started when they are not up; `cells/down` ends them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use zkcells::testing::cells::LocalCells;
 use zkcells::testing::contract::Subject;
@@ -47,6 +48,10 @@ impl Subject for Memory {
 
     fn top(&self) -> ZkPath {
         ZkPath::root()
+    }
+
+    fn advance(&self, by: Duration) {
+        self.0.advance(by);
     }
 }
 
@@ -142,6 +147,10 @@ impl Subject for Meta {
 
     fn top(&self) -> ZkPath {
         ZkPath::new(self.top).expect("a path")
+    }
+
+    fn advance(&self, by: Duration) {
+        self.memory.advance(by);
     }
 }
 

@@ -6,6 +6,7 @@ use super::Bench;
 use crate::conn::ConnExt as _;
 use crate::error::ErrorKind;
 use crate::node::{Acl, Mode, Version};
+use crate::watch::EventKind;
 
 /// The longest time to live that ZooKeeper can store, in milliseconds.
 const LONGEST: u64 = (1 << 40) - 1;
@@ -70,35 +71,91 @@ pub async fn create_names_itself_and_the_path_in_errors(b: Bench) {
 pub async fn a_persistent_node_has_no_owner(b: Bench) {
     let stat = b.make("/a", "").await;
     assert_eq!(stat.ephemeral_owner, 0, "{b}");
-    assert!(!stat.is_ephemeral() && !stat.is_container() && !stat.is_ttl(), "{b}");
+    assert!(!stat.is_ephemeral(), "{b}");
 }
 
-pub async fn a_container_says_what_it_is(b: Bench) {
-    let (_, stat) = b.ok(b.conn.create(b.at("/c"), "", Mode::Container).await);
-    assert!(stat.is_container() && !stat.is_ephemeral() && !stat.is_ttl(), "{b}: {stat:?}");
+/// Servers keep the kind of a node in its owner, but show it to nobody.
+pub async fn containers_and_ttl_nodes_show_no_owner(b: Bench) {
+    for (path, mode) in [("/c", Mode::Container), ("/t", Mode::Ttl(Duration::from_secs(600)))] {
+        let (_, stat) = b.ok(b.conn.create(b.at(path), "", mode).await);
+        assert_eq!(stat.ephemeral_owner, 0, "{b}: {mode:?}");
+        assert!(!stat.is_ephemeral(), "{b}: {mode:?}");
+        assert_eq!(stat, b.stat(path).await, "{b}: {mode:?}");
+    }
+}
+
+pub async fn containers_and_ttl_nodes_have_children(b: Bench) {
+    for (path, mode) in [("/c", Mode::Container), ("/t", Mode::Ttl(Duration::from_secs(600)))] {
+        b.ok(b.conn.create(b.at(path), "", mode).await);
+        b.make(&format!("{path}/child"), "").await;
+        b.refused(b.conn.delete(b.at(path), Version::Any).await, ErrorKind::NotEmpty);
+    }
+}
+
+pub async fn a_container_goes_after_its_last_child(b: Bench) {
+    b.ok(b.conn.create(b.at("/c"), "", Mode::Container).await);
     b.make("/c/child", "").await;
-    assert!(b.stat("/c").await.is_container(), "{b}");
+    let (_, watch) = b.ok(b.conn.get_watch(b.at("/c")).await);
+    b.delete("/c/child").await;
+    assert_eq!(b.fires_at_the_next_check(watch).await, EventKind::Deleted, "{b}");
+    assert!(!b.is_there("/c").await, "{b}");
 }
 
-pub async fn a_ttl_node_says_what_it_is(b: Bench) {
-    let mode = Mode::Ttl(Duration::from_secs(600));
-    let (_, stat) = b.ok(b.conn.create(b.at("/t"), "", mode).await);
-    assert!(stat.is_ttl() && !stat.is_ephemeral() && !stat.is_container(), "{b}: {stat:?}");
-    assert_eq!(stat, b.stat("/t").await, "{b}");
-    b.make("/t/child", "").await;
+pub async fn a_container_with_children_stays(b: Bench) {
+    for path in ["/full", "/emptied"] {
+        b.ok(b.conn.create(b.at(path), "", Mode::Container).await);
+        b.make(&format!("{path}/child"), "").await;
+    }
+    let (_, watch) = b.ok(b.conn.get_watch(b.at("/emptied")).await);
+    b.delete("/emptied/child").await;
+    b.fires_at_the_next_check(watch).await;
+    assert!(b.is_there("/full").await, "{b}");
+}
+
+pub async fn a_ttl_node_goes_when_its_time_is_over(b: Bench) {
+    let modes = [
+        (Mode::Ttl(Duration::from_millis(100)), "/t"),
+        (Mode::TtlSequential(Duration::from_millis(100)), "/t-0000000001"),
+    ];
+    let mut watches = Vec::new();
+    for (_, path) in modes {
+        watches.push(b.ok(b.conn.exists_watch(b.at(path)).await).1);
+    }
+    for ((mode, path), watch) in modes.into_iter().zip(watches) {
+        let prefix = if mode.is_sequential() { "/t-" } else { "/t" };
+        let (made, _) = b.ok(b.conn.create(b.at(prefix), "", mode).await);
+        assert_eq!(made, b.path(path), "{b}");
+        assert_eq!(b.fires(watch).await, EventKind::Created, "{b}");
+        let (there, watch) = b.ok(b.conn.exists_watch(b.at(path)).await);
+        if there.is_some() {
+            assert_eq!(b.fires_at_the_next_check(watch).await, EventKind::Deleted, "{b}");
+        }
+        assert!(!b.is_there(path).await, "{b}");
+    }
+}
+
+pub async fn a_ttl_node_with_children_stays(b: Bench) {
+    let ttl = Mode::Ttl(Duration::from_secs(2));
+    b.ok(b.conn.create(b.at("/full"), "", ttl).await);
+    b.make("/full/child", "").await;
+    // This one's time is over later, so once it is gone the other one has been looked at too.
+    b.ok(b.conn.create(b.at("/empty"), "", ttl).await);
+    let (_, watch) = b.ok(b.conn.get_watch(b.at("/empty")).await);
+    assert_eq!(b.fires_at_the_next_check(watch).await, EventKind::Deleted, "{b}");
+    assert!(b.is_there("/full").await, "{b}");
 }
 
 pub async fn a_ttl_node_may_be_numbered(b: Bench) {
     let mode = Mode::TtlSequential(Duration::from_secs(600));
     let (path, stat) = b.ok(b.conn.create(b.at("/t-"), "", mode).await);
     assert_eq!(path, b.path("/t-0000000000"), "{b}");
-    assert!(stat.is_ttl(), "{b}: {stat:?}");
+    assert_eq!(stat, b.stat("/t-0000000000").await, "{b}");
 }
 
 pub async fn the_longest_time_to_live_is_accepted(b: Bench) {
     let mode = Mode::Ttl(Duration::from_millis(LONGEST));
-    let (_, stat) = b.ok(b.conn.create(b.at("/t"), "", mode).await);
-    assert!(stat.is_ttl(), "{b}: {stat:?}");
+    b.ok(b.conn.create(b.at("/t"), "", mode).await);
+    assert!(b.is_there("/t").await, "{b}");
 }
 
 pub async fn a_time_to_live_out_of_bounds_is_refused(b: Bench) {

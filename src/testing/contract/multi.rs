@@ -5,6 +5,7 @@ use crate::conn::ConnExt as _;
 use crate::error::ErrorKind;
 use crate::node::{Acl, CreateOptions, Mode, Version};
 use crate::request::{Multi, MultiReply};
+use crate::watch::EventKind;
 
 /// Holds `steps` to being refused at `index` for `kind`.
 async fn refused_at(b: &Bench, steps: Multi, index: usize, kind: ErrorKind) {
@@ -218,9 +219,29 @@ pub async fn a_refused_multi_uses_up_no_number(b: Bench) {
 }
 
 pub async fn a_container_made_in_a_multi_is_one(b: Bench) {
-    let steps = Multi::new().create(b.at("/c"), "", Mode::Container);
+    let steps = Multi::new().create(b.at("/c"), "", Mode::Container).create(
+        b.at("/c/child"),
+        "",
+        Mode::Persistent,
+    );
     b.ok(b.conn.multi(steps).await);
-    assert!(b.stat("/c").await.is_container(), "{b}");
+    let (_, watch) = b.ok(b.conn.get_watch(b.at("/c")).await);
+    b.delete("/c/child").await;
+    assert_eq!(b.fires_at_the_next_check(watch).await, EventKind::Deleted, "{b}");
+}
+
+pub async fn a_negative_version_refuses_the_whole_multi(b: Bench) {
+    b.make("/a", "").await;
+    let wrong = Version::Exact(-1);
+    let steps = || Multi::new().create(b.at("/b"), "", Mode::Persistent);
+    for steps in [
+        steps().set(b.at("/a"), "", wrong),
+        steps().delete(b.at("/a"), wrong),
+        steps().check(b.at("/a"), wrong),
+    ] {
+        refused_at(&b, steps, 1, ErrorKind::BadArguments).await;
+    }
+    assert_eq!(b.ok(b.conn.children(b.at("")).await).names, ["a"], "{b}");
 }
 
 pub async fn a_path_that_is_none_refuses_the_whole_multi(b: Bench) {

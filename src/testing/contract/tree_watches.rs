@@ -185,34 +185,34 @@ pub async fn a_tree_watch_ends_with_its_session(b: Bench) {
 
 /// Which read leaves the one-shot watch that shares a path with a tree watch.
 #[derive(Clone, Copy)]
-enum Left {
-    ByGet,
-    ByExists,
-    ByChildren,
+enum Read {
+    Get,
+    Exists,
+    Children,
 }
 
-async fn leave(b: &Bench, by: Left) -> Watch {
+async fn leave(b: &Bench, by: Read) -> Watch {
     match by {
-        Left::ByGet => b.ok(b.conn.get_watch(b.at("/p")).await).1,
-        Left::ByExists => b.ok(b.conn.exists_watch(b.at("/p")).await).1,
-        Left::ByChildren => b.ok(b.conn.children_watch(b.at("/p")).await).1,
+        Read::Get => b.ok(b.conn.get_watch(b.at("/p")).await).1,
+        Read::Exists => b.ok(b.conn.exists_watch(b.at("/p")).await).1,
+        Read::Children => b.ok(b.conn.children_watch(b.at("/p")).await).1,
     }
 }
 
 /// Holds both to several changes, at the node and below it, leaving the one-shot anew each time.
-async fn both_work(b: &Bench, mut watch: Watch, mut tree: TreeWatch, by: Left) {
+async fn both_work(b: &Bench, mut watch: Watch, mut tree: TreeWatch, by: Read) {
     for _ in 0..3 {
         b.set("/p", "x").await;
         b.make("/p/a", "").await;
         b.set("/p/a", "x").await;
-        let kind = if matches!(by, Left::ByChildren) { ChildrenChanged } else { DataChanged };
+        let kind = if matches!(by, Read::Children) { ChildrenChanged } else { DataChanged };
         assert_eq!(b.fires(watch).await, kind, "{b}");
         watch = leave(b, by).await;
         b.delete("/p/a").await;
         let told =
             [(DataChanged, "/p"), (Created, "/p/a"), (DataChanged, "/p/a"), (Deleted, "/p/a")];
         b.tells(&mut tree, &told).await;
-        if matches!(by, Left::ByChildren) {
+        if matches!(by, Read::Children) {
             assert_eq!(b.fires(watch).await, kind, "{b}");
             watch = leave(b, by).await;
         }
@@ -225,14 +225,14 @@ async fn both_work(b: &Bench, mut watch: Watch, mut tree: TreeWatch, by: Left) {
     b.tree_is_quiet(&mut tree).await;
 }
 
-async fn tree_watch_first(b: Bench, by: Left) {
+async fn tree_watch_first(b: Bench, by: Read) {
     b.make("/p", "").await;
     let tree = b.ok(b.conn.watch_tree(b.at("/p")).await);
     let watch = leave(&b, by).await;
     both_work(&b, watch, tree, by).await;
 }
 
-async fn one_shot_first(b: Bench, by: Left) {
+async fn one_shot_first(b: Bench, by: Read) {
     b.make("/p", "").await;
     let watch = leave(&b, by).await;
     let tree = b.ok(b.conn.watch_tree(b.at("/p")).await);
@@ -241,28 +241,29 @@ async fn one_shot_first(b: Bench, by: Left) {
 
 /// ZooKeeper itself loses the tree watch here, at the next event (ZOOKEEPER-4466).
 pub async fn get_watch_on_the_path_of_a_tree_watch_leaves_it_alive(b: Bench) {
-    tree_watch_first(b, Left::ByGet).await;
+    tree_watch_first(b, Read::Get).await;
 }
 
 /// ZooKeeper itself loses the tree watch here, at the next event (ZOOKEEPER-4466).
 pub async fn exists_watch_on_the_path_of_a_tree_watch_leaves_it_alive(b: Bench) {
-    tree_watch_first(b, Left::ByExists).await;
+    tree_watch_first(b, Read::Exists).await;
 }
 
 pub async fn children_watch_on_the_path_of_a_tree_watch_leaves_it_alive(b: Bench) {
-    tree_watch_first(b, Left::ByChildren).await;
+    tree_watch_first(b, Read::Children).await;
 }
 
 pub async fn a_tree_watch_on_the_path_of_a_get_watch_leaves_it_alive(b: Bench) {
-    one_shot_first(b, Left::ByGet).await;
+    one_shot_first(b, Read::Get).await;
 }
 
 pub async fn a_tree_watch_on_the_path_of_an_exists_watch_leaves_it_alive(b: Bench) {
-    one_shot_first(b, Left::ByExists).await;
+    one_shot_first(b, Read::Exists).await;
 }
 
+/// ZooKeeper itself forgets the children watch here: the tree watch takes its place.
 pub async fn a_tree_watch_on_the_path_of_a_children_watch_leaves_it_alive(b: Bench) {
-    one_shot_first(b, Left::ByChildren).await;
+    one_shot_first(b, Read::Children).await;
 }
 
 pub async fn exists_watch_of_an_absent_node_works_beside_a_tree_watch(b: Bench) {
@@ -281,7 +282,7 @@ pub async fn exists_watch_of_an_absent_node_works_beside_a_tree_watch(b: Bench) 
 }
 
 pub async fn dropping_a_one_shot_leaves_the_tree_watch_alive(b: Bench) {
-    for by in [Left::ByGet, Left::ByExists, Left::ByChildren] {
+    for by in [Read::Get, Read::Exists, Read::Children] {
         for tree_first in [true, false] {
             b.make("/p", "").await;
             let early = if tree_first { None } else { Some(leave(&b, by).await) };
@@ -303,27 +304,33 @@ pub async fn dropping_a_one_shot_leaves_the_tree_watch_alive(b: Bench) {
     }
 }
 
-pub async fn dropping_a_tree_watch_leaves_the_one_shots_alive(b: Bench) {
-    for tree_first in [true, false] {
-        b.make("/p", "").await;
-        let early = if tree_first { Some(b.conn.watch_tree(b.at("/p")).await) } else { None };
-        let get = leave(&b, Left::ByGet).await;
-        let exists = leave(&b, Left::ByExists).await;
-        let children = leave(&b, Left::ByChildren).await;
-        let tree = match early {
-            Some(tree) => tree,
-            None => b.conn.watch_tree(b.at("/p")).await,
-        };
-        drop(b.ok(tree));
-        b.settle(&b.conn).await;
-        b.make("/p/a", "").await;
-        assert_eq!(b.fires(children).await, ChildrenChanged, "{b}");
-        b.set("/p", "x").await;
-        assert_eq!(b.fires(get).await, DataChanged, "{b}");
-        assert_eq!(b.fires(exists).await, DataChanged, "{b}");
-        b.delete("/p/a").await;
-        b.delete("/p").await;
-    }
+pub async fn dropping_a_tree_watch_leaves_the_one_shots_left_before_it(b: Bench) {
+    b.make("/p", "").await;
+    let left = leave_all(&b).await;
+    let tree = b.ok(b.conn.watch_tree(b.at("/p")).await);
+    drop(tree);
+    all_fire(&b, left).await;
+}
+
+pub async fn dropping_a_tree_watch_leaves_the_one_shots_left_after_it(b: Bench) {
+    b.make("/p", "").await;
+    let tree = b.ok(b.conn.watch_tree(b.at("/p")).await);
+    let left = leave_all(&b).await;
+    drop(tree);
+    all_fire(&b, left).await;
+}
+
+async fn leave_all(b: &Bench) -> [Watch; 3] {
+    [leave(b, Read::Get).await, leave(b, Read::Exists).await, leave(b, Read::Children).await]
+}
+
+async fn all_fire(b: &Bench, [get, exists, children]: [Watch; 3]) {
+    b.settle(&b.conn).await;
+    b.make("/p/a", "").await;
+    assert_eq!(b.fires(children).await, ChildrenChanged, "{b}");
+    b.set("/p", "x").await;
+    assert_eq!(b.fires(get).await, DataChanged, "{b}");
+    assert_eq!(b.fires(exists).await, DataChanged, "{b}");
 }
 
 pub async fn one_shots_below_a_tree_watch_fire(b: Bench) {

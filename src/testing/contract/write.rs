@@ -82,3 +82,16 @@ pub async fn set_acl_compares_the_acl_version(b: Bench) {
     b.refused(set(2).await, ErrorKind::BadVersion);
     assert_eq!(b.ok(set(1).await).aversion, 2, "{b}");
 }
+
+/// Servers take -1 for any version: a slip in arithmetic would write without a condition.
+pub async fn a_negative_version_is_refused(b: Bench) {
+    b.make("/a", "kept").await;
+    for version in [-1, -2, i32::MIN] {
+        let wrong = Version::Exact(version);
+        let refused = ErrorKind::BadArguments;
+        b.refused(b.conn.set(b.at("/a"), "", wrong).await, refused);
+        b.refused(b.conn.set_acl(b.at("/a"), Acl::open(), wrong).await, refused);
+        b.refused(b.conn.delete(b.at("/a"), wrong).await, refused);
+    }
+    assert_eq!(b.data("/a").await, "kept", "{b}");
+}
