@@ -64,7 +64,8 @@ async fn themselves(
     Ok(())
 }
 
-/// The names below each node, under a header when there are several nodes.
+/// The names below each node. Of several nodes, those that have children get a header, and the
+/// others stand for themselves, as files do; a single node without children has none to show.
 async fn children(
     context: &mut Context,
     args: &Ls,
@@ -74,8 +75,16 @@ async fn children(
     let reads: Vec<Read> =
         targets.iter().map(|target| Read::Children(target.path.clone())).collect();
     let replies = context.read_all(&reads).await;
-    let headers = targets.len() > 1 && !context.out.is_json();
-    let mut first = true;
+    let several = targets.len() > 1;
+    let leaves = reads.iter().zip(&replies).filter(|(_, reply)| {
+        several && matches!(reply, Ok(ReadReply::Children(names)) if names.is_empty())
+    });
+    let leaves: Vec<ZkPath> = leaves.map(|(read, _)| read.path().clone()).collect();
+    let mut leaf_stats = match args.long {
+        true => stats(context, leaves.into_iter()).await.into_iter(),
+        false => Vec::new().into_iter(),
+    };
+    let (mut first, mut listed) = (true, false);
     for (read, reply) in reads.iter().zip(replies) {
         let names = match reply {
             Ok(ReadReply::Children(names)) => names,
@@ -89,11 +98,23 @@ async fn children(
             }
         };
         context.done();
-        if headers {
-            let blank = if first { "" } else { "\n" };
-            context.out.line(format_args!("{blank}{}:", read.path()))?;
+        let is_leaf = several && names.is_empty();
+        // A blank line stands where a listing begins or ends.
+        if !first && (listed || !is_leaf) && !context.out.is_json() {
+            context.out.line("")?;
         }
-        first = false;
+        (first, listed) = (false, !is_leaf);
+        if is_leaf {
+            let (path, name) = (read.path(), read.path().as_str());
+            match leaf_stats.next() {
+                Some(stat) => show_found(context, args, path, name, stat)?,
+                None => show(context, args, path, name, None)?,
+            }
+            continue;
+        }
+        if several && !context.out.is_json() {
+            context.out.line(format_args!("{}:", read.path()))?;
+        }
         list(context, args, read.path(), names).await?;
     }
     Ok(())

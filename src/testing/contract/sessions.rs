@@ -123,6 +123,8 @@ pub async fn a_second_close_succeeds(b: Bench) {
 
 pub async fn calls_made_before_close_are_answered(b: Bench) {
     let other = b.another().await;
+    // Only with a session: closing never waits for a dial.
+    b.ok(other.session(b.at("")).await);
     let made: Vec<_> =
         (0..300).map(|_| other.create(b.at("/n-"), "", Mode::PersistentSequential)).collect();
     let close = other.close();
