@@ -2,17 +2,25 @@
 
 mod auth;
 pub mod cells;
+pub mod change;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod conn;
 mod deadline;
 mod error;
 mod hosts;
 mod node;
 mod path;
+mod pause;
 mod request;
 mod session;
+#[cfg(test)]
+mod spy;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tree;
 mod watch;
+pub mod wildcard;
 
 pub use auth::{Auth, Secret};
 pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};

@@ -27,8 +27,8 @@ pub struct Stat {
     pub cversion: i32,
     /// How often its ACL was set.
     pub aversion: i32,
-    /// The session that an ephemeral node belongs to; 0 for a persistent node. Container and TTL
-    /// nodes have values with the top bit set here.
+    /// The session that an ephemeral node belongs to; 0 for every other node. (Servers mark
+    /// containers and TTL nodes here, but do not show it.)
     pub ephemeral_owner: i64,
     /// The length of its data in bytes.
     pub data_length: i32,
@@ -38,25 +38,10 @@ pub struct Stat {
     pub pzxid: i64,
 }
 
-/// Container and TTL nodes mark themselves in the owner field, with the top byte (measured: TTL
-/// 0xff…, container 0x80…0).
-const CONTAINER_OWNER: i64 = i64::MIN;
-const TTL_MASK: u64 = 0xff00_0000_0000_0000;
-
 impl Stat {
     /// Whether the node ends with the session that made it.
     pub fn is_ephemeral(&self) -> bool {
-        self.ephemeral_owner != 0 && !self.is_container() && !self.is_ttl()
-    }
-
-    /// Whether servers delete the node once it has lost its last child.
-    pub fn is_container(&self) -> bool {
-        self.ephemeral_owner == CONTAINER_OWNER
-    }
-
-    /// Whether servers delete the node when it has been idle for its time to live.
-    pub fn is_ttl(&self) -> bool {
-        self.ephemeral_owner.cast_unsigned() & TTL_MASK == TTL_MASK
+        self.ephemeral_owner != 0
     }
 
     /// [`ctime`](Self::ctime) as a time.
@@ -383,15 +368,5 @@ mod tests {
         assert!(is_directory(&[]));
         assert!(is_directory(&Acl::open()));
         assert!(!is_directory(&[Acl::world(Perms::ALL), Acl::world(Perms::FILE)]));
-    }
-
-    #[test]
-    fn owners_that_are_no_sessions() {
-        let owned = |ephemeral_owner| Stat { ephemeral_owner, ..Stat::default() };
-        assert!(!owned(0).is_ephemeral());
-        assert!(owned(0x1000_0000_0000_0001).is_ephemeral());
-        assert!(owned(i64::MIN).is_container() && !owned(i64::MIN).is_ephemeral());
-        let ttl = owned(0xff00_0000_0000_03e8_u64.cast_signed());
-        assert!(ttl.is_ttl() && !ttl.is_ephemeral());
     }
 }

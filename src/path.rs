@@ -190,6 +190,18 @@ impl AsRef<str> for ZkPath {
     }
 }
 
+impl PartialEq<str> for ZkPath {
+    fn eq(&self, text: &str) -> bool {
+        &*self.0 == text
+    }
+}
+
+impl PartialEq<&str> for ZkPath {
+    fn eq(&self, text: &&str) -> bool {
+        &*self.0 == *text
+    }
+}
+
 impl From<ZkPath> for Arc<str> {
     fn from(path: ZkPath) -> Self {
         path.0

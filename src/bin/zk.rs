@@ -1,2 +1,7 @@
 //! The command `zk`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zkcells::cli::main()
+}

@@ -29,13 +29,11 @@ impl Life {
         }
     }
 
-    /// What ZooKeeper shows as `ephemeralOwner`.
+    /// What ZooKeeper shows as `ephemeralOwner`: of containers and TTL nodes, nothing.
     pub(super) fn owner(self) -> i64 {
         match self {
-            Life::Persistent => 0,
             Life::Ephemeral(session) => session,
-            Life::Container => i64::MIN,
-            Life::Ttl(millis) => 0xff00_0000_0000_0000_u64.cast_signed() | millis,
+            Life::Persistent | Life::Container | Life::Ttl(_) => 0,
         }
     }
 }
@@ -136,15 +134,12 @@ impl Lives {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::Stat;
 
     #[test]
-    fn owners_are_laid_out_as_servers_do() {
-        let shown = |life: Life| Stat { ephemeral_owner: life.owner(), ..Stat::default() };
-        assert_eq!(Life::Ttl(1000).owner().cast_unsigned(), 0xff00_0000_0000_03e8);
-        assert!(shown(Life::of(Mode::Ttl(Duration::MAX), 7)).is_ttl());
-        assert!(shown(Life::of(Mode::Container, 7)).is_container());
-        assert!(shown(Life::of(Mode::EphemeralSequential, 7)).is_ephemeral());
+    fn only_sessions_are_shown_as_owners() {
+        assert_eq!(Life::of(Mode::Ttl(Duration::MAX), 7).owner(), 0);
+        assert_eq!(Life::of(Mode::Container, 7).owner(), 0);
+        assert_eq!(Life::of(Mode::EphemeralSequential, 7).owner(), 7);
         assert_eq!(Life::of(Mode::PersistentSequential, 7).owner(), 0);
     }
 }

@@ -87,8 +87,12 @@ impl State {
     ) -> Result<Reply, Error> {
         let refused = |refusal: Refusal| refusal.of(op.name(), path);
         match self.clients.get(&session) {
-            Some(client) => client.sender.proved(Deadline::now()),
             None => return Err(refused(ErrorKind::SessionExpired.into())),
+            // As with servers: what takes the quorum's agreement proves the session, reads do not.
+            Some(client) if op.is_write() || matches!(op, Op::Sync) => {
+                client.sender.proved(Deadline::now());
+            }
+            Some(_) => {}
         }
         self.reap();
         match op {

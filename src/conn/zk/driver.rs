@@ -22,18 +22,18 @@ use super::dial::{DialError, dial};
 use super::exec::{self, Answer, Fault, Watcher};
 use super::link::{Link, LinkEvent, Up};
 use super::queue::{Command, Job};
-use super::signal::{self, Signal};
+use super::signal::{self, Firing, Signal};
 use super::translate::{self, Failure};
-use super::watches::{List, MAX_BYTES, Watches, seen};
+use super::watches::{List, MAX_BYTES, Seen, Watches, seen};
 use crate::conn::Responder;
 use crate::conn::options::SessionOptions;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
 use crate::path::ZkPath;
-use crate::request::{LeaveWatch, Op, Reply};
+use crate::request::{LeaveWatch, Op, Reply, Request};
 use crate::session::SessionState;
-use crate::watch::{TreeSender, TreeWatch, Watch};
+use crate::watch::{EventKind, TreeSender, TreeWatch, Watch, WatchSender};
 
 /// How many requests may be with a server at once.
 const WINDOW: usize = 256;
@@ -100,7 +100,7 @@ impl Driver {
             }
             self.send();
             if let Some(closing) = &self.closing
-                && (self.in_flight == 0 || closing.by.is_past())
+                && (self.in_flight == 0 || closing.by.is_past() || self.link.connected().is_none())
             {
                 return self.shut_down().await;
             }
@@ -181,40 +181,40 @@ impl Driver {
             return self.not_sent(job);
         }
         let request = job.request.clone();
-        let path = &request.path;
-        let mut watched = false;
-        match &request.op {
-            Op::Session => {
-                if let Link::Up(up) = &self.link {
-                    job.answer(Ok(Reply::Session(up.session.clone())));
-                }
-                return;
+        if matches!(request.op, Op::Session) {
+            if let Link::Up(up) = &self.link {
+                job.answer(Ok(Reply::Session(up.session.clone())));
             }
-            Op::Get(LeaveWatch::Yes) | Op::Exists(LeaveWatch::Yes)
-                if self.watches.has_tree(path) =>
-            {
-                self.watches.feed_asked(path, seq);
-            }
-            op => {
-                if let Some(list) = list_of(op) {
-                    if !self.watches.reserve(path, list) {
-                        let err = request.error(ErrorKind::TooManyWatches).with_detail(format!(
-                            "a session carries {MAX_BYTES} bytes of watched paths; use a tree watch"
-                        ));
-                        return job.answer(Err(err));
-                    }
-                    watched = true;
-                } else if matches!(op, Op::WatchTree) {
-                    self.watches.tree_asked(path);
-                }
-            }
+            return;
         }
+        job.watched = match self.arm(seq, &request) {
+            Ok(watched) => watched,
+            Err(err) => return job.answer(Err(err)),
+        };
         let sent = Deadline::now();
-        let answer = exec::run(client, request, watched);
-        job.watched = watched;
+        let answer = exec::run(client, request, job.watched);
         self.in_flight += 1;
         self.sent.insert(seq, job);
         self.push(answer.map(move |answer| Signal::Answered { seq, sent, answer }).boxed());
+    }
+
+    /// Makes room for the watch that `request` leaves; tells whether it is left with the server.
+    fn arm(&mut self, seq: u64, request: &Request) -> Result<bool, Error> {
+        let path = &request.path;
+        if matches!(request.op, Op::WatchTree) {
+            self.watches.tree_asked(path);
+        }
+        let Some(list) = list_of(&request.op) else { return Ok(false) };
+        if self.watches.has_tree(path) {
+            self.watches.feed_asked(path, list, seq);
+            return Ok(false);
+        }
+        if self.watches.reserve(path, list) {
+            return Ok(true);
+        }
+        Err(request.error(ErrorKind::TooManyWatches).with_detail(format!(
+            "a session carries {MAX_BYTES} bytes of watched paths; use a tree watch"
+        )))
     }
 
     /// Starts `task` now: the crate sends a request at the first poll, so the order of the calls
@@ -234,19 +234,18 @@ impl Driver {
             Signal::Fired { path, list, sender, event } => {
                 self.watches.release(&path, list);
                 // Events of a one-shot are about its path or its session; others do not exist.
-                sender.fire(
-                    translate::event(&event).unwrap_or(crate::watch::EventKind::SessionEnded),
-                );
+                sender.fire(translate::event(&event).unwrap_or(EventKind::SessionEnded));
             }
             Signal::Withdrawn { path, list, rest } => {
-                if list == List::Data && self.watches.has_tree(&path) {
-                    self.push(signal::parked(path, list, rest));
-                } else {
+                // Taking it from the server would take a tree watch along.
+                if let Some(rest) = self.watches.park(&path, list, rest) {
                     drop(rest);
                     self.watches.release(&path, list);
                 }
             }
-            Signal::Unparked { path, list } => self.watches.release(&path, list),
+            Signal::Moved { path, list, sender, seen, rest } => {
+                self.move_over(path, list, sender, seen, rest);
+            }
             Signal::TreeTold { path, id, sender, watcher, events } => {
                 self.tree_told(path, id, sender, watcher, &events);
             }
@@ -322,27 +321,58 @@ impl Driver {
             }
             Some(Watcher::Once(watcher)) => {
                 let (sender, watch) = Watch::channel(path.clone());
+                let now = seen_in(&reply);
                 if let Some(list) = list_of(&job.request.op) {
-                    self.push(signal::once(path, list, sender, watcher));
+                    if self.watches.has_tree(&path) {
+                        self.move_over(path, list, sender, now, watcher.changed().boxed());
+                    } else {
+                        let moving = self.watches.moving(&path, list);
+                        self.push(signal::once(path, list, sender, now, watcher, moving));
+                    }
                 }
                 attach(reply, watch)
             }
             None if fed => {
                 let (sender, watch) = Watch::channel(path.clone());
-                let now = match &reply {
-                    Reply::Node(node, _) => seen(Some(&node.stat)),
-                    Reply::Exists(stat, _) => seen(stat.as_ref()),
-                    _ => None,
-                };
-                if raced {
-                    // It changes faster than it can be read: to say so once more is no lie.
-                    sender.fire(crate::watch::EventKind::DataChanged);
-                } else {
-                    self.watches.feed(&path, sender, now);
+                if let Some(list) = list_of(&job.request.op) {
+                    if raced {
+                        // It changes faster than it can be read: to say so once more is no lie.
+                        sender.fire(list.any_change());
+                    } else {
+                        self.watches.feed(&path, list, sender, seen_in(&reply));
+                    }
                 }
                 attach(reply, watch)
             }
             None => reply,
+        }
+    }
+
+    /// Lets the tree watch on `path` feed a one-shot that was left with the server, where it may be
+    /// lost by now. What happened since it was left shows in another read.
+    fn move_over(
+        &mut self,
+        path: ZkPath,
+        list: List,
+        sender: WatchSender,
+        seen: Seen,
+        rest: Firing,
+    ) {
+        self.watches.feed(&path, list, sender, seen);
+        if let Some(rest) = self.watches.park(&path, list, rest) {
+            // The tree watch has gone meanwhile, and the one-shot with it.
+            drop(rest);
+            self.watches.release(&path, list);
+        }
+        self.check_feed(path);
+    }
+
+    fn check_feed(&mut self, path: ZkPath) {
+        if self.watches.feeds(&path)
+            && let Some(up) = self.link.connected()
+        {
+            let client = up.client.clone();
+            self.push(signal::check_feed(client, path));
         }
     }
 
@@ -489,12 +519,7 @@ impl Driver {
             return;
         }
         self.watches.tree_restored(&path);
-        if self.watches.feeds(&path)
-            && let Some(up) = self.link.connected()
-        {
-            let client = up.client.clone();
-            self.push(signal::check_feed(client, path));
-        }
+        self.check_feed(path);
     }
 
     /// The session has ended: what was with a server is answered as broken, watches tell the end.
@@ -570,6 +595,13 @@ impl Driver {
         let by = Deadline::after(Deadline::DEFAULT);
         self.closing = Some(Closing { by, waiting: Vec::new() });
         self.check_by(by);
+        // Calls made before are sent, if they can be.
+        if self.link.connected().is_none() {
+            self.refuse_queued();
+        }
+    }
+
+    fn refuse_queued(&mut self) {
         for (_, mut job) in std::mem::take(&mut self.queue) {
             let err = job.request.error(ErrorKind::Closed);
             job.answer(Err(err));
@@ -577,6 +609,7 @@ impl Driver {
     }
 
     async fn shut_down(mut self) {
+        self.refuse_queued();
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             self.command(command);
@@ -620,6 +653,16 @@ fn list_of(op: &Op) -> Option<List> {
     match op {
         Op::Get(LeaveWatch::Yes) | Op::Exists(LeaveWatch::Yes) => Some(List::Data),
         Op::Children(LeaveWatch::Yes) => Some(List::Children),
+        _ => None,
+    }
+}
+
+/// The state of the node that a reply shows.
+fn seen_in(reply: &Reply) -> Seen {
+    match reply {
+        Reply::Node(node, _) => seen(Some(&node.stat)),
+        Reply::Children(children, _) => seen(Some(&children.stat)),
+        Reply::Exists(stat, _) => seen(stat.as_ref()),
         _ => None,
     }
 }

@@ -1,13 +1,15 @@
 //! What a driver waits for, besides calls: answers, and watches in all their states.
 
+use std::sync::Arc;
+
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use zookeeper_client as zk;
 
 use super::exec::{self, Answer, Fault};
 use super::translate;
-use super::watches::List;
+use super::watches::{List, Seen};
 use crate::deadline::Deadline;
 use crate::path::ZkPath;
 use crate::request::{LeaveWatch, Op, Request};
@@ -22,8 +24,8 @@ pub(super) enum Signal {
     Fired { path: ZkPath, list: List, sender: WatchSender, event: zk::WatchedEvent },
     /// The owner of a one-shot withdrew it; dropping `rest` takes it from the server.
     Withdrawn { path: ZkPath, list: List, rest: Firing },
-    /// A one-shot that nobody waits for is gone from the server.
-    Unparked { path: ZkPath, list: List },
+    /// A tree watch stands on the path of a one-shot, which it will feed from now on.
+    Moved { path: ZkPath, list: List, sender: WatchSender, seen: Seen, rest: Firing },
     /// A tree watch told something.
     TreeTold {
         path: ZkPath,
@@ -50,30 +52,23 @@ pub(super) enum Signal {
     Nothing,
 }
 
-/// Waits for a one-shot to fire or to be withdrawn.
+/// Waits for a one-shot to fire, to be withdrawn, or to move over to a tree watch.
 pub(super) fn once(
     path: ZkPath,
     list: List,
     mut sender: WatchSender,
+    seen: Seen,
     watcher: zk::OneshotWatcher,
+    moving: Arc<Notify>,
 ) -> BoxFuture<'static, Signal> {
     async move {
         let mut firing: Firing = watcher.changed().boxed();
         tokio::select! {
             biased;
             event = &mut firing => Signal::Fired { path, list, sender, event },
+            () = moving.notified() => Signal::Moved { path, list, sender, seen, rest: firing },
             () = sender.withdrawn() => Signal::Withdrawn { path, list, rest: firing },
         }
-    }
-    .boxed()
-}
-
-/// Waits until a withdrawn one-shot fires after all: it shares its path with a tree watch, which
-/// would go with it.
-pub(super) fn parked(path: ZkPath, list: List, rest: Firing) -> BoxFuture<'static, Signal> {
-    async move {
-        rest.await;
-        Signal::Unparked { path, list }
     }
     .boxed()
 }

@@ -1,19 +1,22 @@
 //! Which watches this session has left with the server, and what the server does not get right.
 //!
-//! - ZooKeeper drops a tree watch when the same session then leaves a data watch on the same path
-//!   ([ZOOKEEPER-4466](https://issues.apache.org/jira/browse/ZOOKEEPER-4466)). So where a tree
-//!   watch stands, a get or exists leaves no watch with the server; it is *fed* from the tree
-//!   watch's events on that path.
-//! - Withdrawing a data watch removes a tree watch of the same path too. So where both stand, the
-//!   one that is withdrawn stays with the server until the other has gone as well.
+//! - One-shots and tree watches of one session on the same path are one entry to the server. A tree
+//!   watch dies when a get or exists then leaves a watch
+//!   ([ZOOKEEPER-4466](https://issues.apache.org/jira/browse/ZOOKEEPER-4466)), a children watch when
+//!   a tree watch comes, and withdrawing one takes the other along. So where a tree watch stands,
+//!   one-shots on its path are *fed* from the tree watch's events: later ones are never left with
+//!   the server, earlier ones are moved over. What the server still holds for them is *parked*, and
+//!   the tree watch *kept* for them, until nobody needs anything on that path.
 //! - The client crate sends all watched paths again at a reconnect, and past 128 KiB of them in a
 //!   way after which it can never reconnect. So they are counted, and refused past a limit.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use super::signal::Firing;
 use crate::node::Stat;
 use crate::path::ZkPath;
 use crate::watch::{EventKind, TreeSender, WatchSender};
@@ -28,49 +31,79 @@ pub(super) enum List {
     Children,
 }
 
+impl List {
+    /// What to tell when all that is known is that something changed.
+    pub(super) fn any_change(self) -> EventKind {
+        match self {
+            List::Data => EventKind::DataChanged,
+            List::Children => EventKind::ChildrenChanged,
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Watches {
-    once: HashMap<(ZkPath, List), usize>,
+    once: HashMap<(ZkPath, List), Left>,
     bytes: usize,
     trees: HashMap<ZkPath, Tree>,
     next_tree: u64,
 }
 
-/// The tree watches on one path.
+/// One-shots that were left with the server on one list of one path.
+#[derive(Default)]
+struct Left {
+    count: usize,
+    /// Told when a tree watch stands on the path, so that they move over.
+    moving: Arc<Notify>,
+}
+
+/// The tree watches on one path, and the one-shots that hang on them.
 #[derive(Default)]
 struct Tree {
     /// Requests under way for another one.
     adding: usize,
     /// Those that stand, oldest first. The first one feeds.
     standing: Vec<(u64, TreeSender)>,
-    /// One that stands for others only: whoever asked for it has withdrawn.
+    /// One that stands for one-shots only: whoever asked for it has withdrawn.
     kept: Option<(u64, oneshot::Sender<()>)>,
     fed: Vec<Fed>,
     /// Reads under way that will be fed, and whether an event has come since each was sent.
-    reading: HashMap<u64, bool>,
+    reading: HashMap<u64, (List, bool)>,
+    /// One-shots that the server holds and nobody waits for.
+    parked: Vec<(List, Firing)>,
 }
 
-/// A one-shot watch that the server does not know of.
+/// A one-shot watch that a tree watch feeds.
 struct Fed {
+    list: List,
     sender: WatchSender,
     seen: Seen,
 }
 
-/// The state of a node at the moment of a read: its creation and its last change, if it was there.
-pub(super) type Seen = Option<(i64, i64)>;
+/// The state of a node at the moment of a read, if it was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    created: i64,
+    set: i64,
+    children: i64,
+}
+
+pub(super) type Seen = Option<Facts>;
 
 pub(super) fn seen(stat: Option<&Stat>) -> Seen {
-    stat.map(|stat| (stat.czxid, stat.mzxid))
+    stat.map(|stat| Facts { created: stat.czxid, set: stat.mzxid, children: stat.pzxid })
 }
 
 impl Watches {
+    // --- one-shots ----------------------------------------------------------------------------
+
     /// Counts a one-shot that is about to be left; `false` when the session carries no more.
     pub(super) fn reserve(&mut self, path: &ZkPath, list: List) -> bool {
         match self.once.entry((path.clone(), list)) {
-            Entry::Occupied(mut count) => *count.get_mut() += 1,
+            Entry::Occupied(mut left) => left.get_mut().count += 1,
             Entry::Vacant(_) if self.bytes + path.as_str().len() > MAX_BYTES => return false,
             Entry::Vacant(first) => {
-                first.insert(1);
+                first.insert(Left { count: 1, ..Left::default() });
                 self.bytes += path.as_str().len();
             }
         }
@@ -79,15 +112,39 @@ impl Watches {
 
     /// A one-shot is over: it fired, it was withdrawn, or it was never left.
     pub(super) fn release(&mut self, path: &ZkPath, list: List) {
-        if let Entry::Occupied(mut count) = self.once.entry((path.clone(), list)) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+        self.uncount(path, list);
+        self.tidy(path);
+    }
+
+    fn uncount(&mut self, path: &ZkPath, list: List) {
+        if let Entry::Occupied(mut left) = self.once.entry((path.clone(), list)) {
+            left.get_mut().count -= 1;
+            if left.get().count == 0 {
+                left.remove();
                 self.bytes -= path.as_str().len();
             }
         }
-        self.tidy(path);
     }
+
+    /// What tells the one-shots of `list` on `path` to move over.
+    pub(super) fn moving(&self, path: &ZkPath, list: List) -> Arc<Notify> {
+        self.once.get(&(path.clone(), list)).map_or_else(Arc::default, |left| left.moving.clone())
+    }
+
+    /// Keeps what the server holds for a one-shot that nobody waits for there any more; `rest`
+    /// comes back when it can simply be dropped.
+    pub(super) fn park(&mut self, path: &ZkPath, list: List, rest: Firing) -> Option<Firing> {
+        match self.trees.get_mut(path) {
+            None => Some(rest),
+            Some(tree) => {
+                tree.parked.push((list, rest));
+                self.tidy(path);
+                None
+            }
+        }
+    }
+
+    // --- tree watches -------------------------------------------------------------------------
 
     /// Whether a tree watch stands on exactly `path`, or is about to.
     pub(super) fn has_tree(&self, path: &ZkPath) -> bool {
@@ -104,6 +161,11 @@ impl Watches {
         let tree = self.trees.entry(path.clone()).or_default();
         tree.adding = tree.adding.saturating_sub(1);
         tree.standing.push((self.next_tree, sender));
+        for list in [List::Data, List::Children] {
+            if let Some(left) = self.once.get(&(path.clone(), list)) {
+                left.moving.notify_waiters();
+            }
+        }
         self.next_tree
     }
 
@@ -112,26 +174,22 @@ impl Watches {
         if let Some(tree) = self.trees.get_mut(path) {
             tree.adding = tree.adding.saturating_sub(1);
             if tree.standing.is_empty() && tree.kept.is_none() && tree.adding == 0 {
-                tree.reading.values_mut().for_each(|raced| *raced = true);
+                tree.reading.values_mut().for_each(|(_, raced)| *raced = true);
             }
         }
         self.tidy(path);
     }
 
     /// The owner of tree watch `id` has withdrawn it. `Some`: it must stay with the server, for
-    /// others, until the receiver resolves.
+    /// one-shots, until the receiver resolves.
     pub(super) fn tree_withdrawn(
         &mut self,
         path: &ZkPath,
         id: u64,
     ) -> Option<oneshot::Receiver<()>> {
-        let shared = self.once.contains_key(&(path.clone(), List::Data))
-            || self.once.contains_key(&(path.clone(), List::Children));
         let tree = self.trees.get_mut(path)?;
         tree.standing.retain(|(standing, _)| *standing != id);
-        let needed = shared || !tree.fed.is_empty() || !tree.reading.is_empty();
-        let last = tree.standing.is_empty() && tree.kept.is_none();
-        let kept = (last && needed).then(|| {
+        let kept = (tree.standing.is_empty() && tree.kept.is_none()).then(|| {
             let (stop, stopped) = oneshot::channel();
             tree.kept = Some((id, stop));
             stopped
@@ -152,10 +210,33 @@ impl Watches {
         }
     }
 
+    /// Tree watch `id` of `path` told `kind` at `at`.
+    pub(super) fn tree_told(&mut self, path: &ZkPath, id: u64, kind: EventKind, at: &str) {
+        let Some(tree) = self.trees.get_mut(path) else { return };
+        let feeder = tree.standing.first().map(|(id, _)| *id);
+        let feeder = feeder.or(tree.kept.as_ref().map(|(id, _)| *id));
+        if feeder != Some(id) {
+            return;
+        }
+        let tells = |list| told(path, list, kind, at);
+        for (list, raced) in tree.reading.values_mut() {
+            *raced |= tells(*list).is_some();
+        }
+        for fed in std::mem::take(&mut tree.fed) {
+            match tells(fed.list) {
+                Some(kind) => fed.sender.fire(kind),
+                None => tree.fed.push(fed),
+            }
+        }
+        self.tidy(path);
+    }
+
+    // --- feeding ------------------------------------------------------------------------------
+
     /// A read is under way whose watch will be fed.
-    pub(super) fn feed_asked(&mut self, path: &ZkPath, read: u64) {
+    pub(super) fn feed_asked(&mut self, path: &ZkPath, list: List, read: u64) {
         if let Some(tree) = self.trees.get_mut(path) {
-            tree.reading.insert(read, false);
+            tree.reading.insert(read, (list, false));
         }
     }
 
@@ -163,22 +244,22 @@ impl Watches {
     /// younger than it, and only another read can tell.
     pub(super) fn feed_answered(&mut self, path: &ZkPath, read: u64) -> bool {
         let Some(tree) = self.trees.get_mut(path) else { return true };
-        tree.reading.remove(&read).unwrap_or(true)
+        tree.reading.remove(&read).is_none_or(|(_, raced)| raced)
     }
 
-    /// From now on tree watch events on `path` fire `sender`.
-    pub(super) fn feed(&mut self, path: &ZkPath, sender: WatchSender, seen: Seen) {
+    /// From now on tree watch events fire `sender`.
+    pub(super) fn feed(&mut self, path: &ZkPath, list: List, sender: WatchSender, seen: Seen) {
         if let Some(tree) = self.trees.get_mut(path) {
             tree.fed.retain(|fed| !fed.sender.is_withdrawn());
-            tree.fed.push(Fed { sender, seen });
+            tree.fed.push(Fed { list, sender, seen });
         }
     }
 
-    /// What a read after a reconnect found: fires those that missed a change.
+    /// What a read has found: fires those that missed a change.
     pub(super) fn feed_checked(&mut self, path: &ZkPath, now: Seen) {
         let Some(tree) = self.trees.get_mut(path) else { return };
         for fed in std::mem::take(&mut tree.fed) {
-            match change(fed.seen, now) {
+            match missed(fed.list, fed.seen, now) {
                 Some(kind) => fed.sender.fire(kind),
                 None => tree.fed.push(fed),
             }
@@ -191,47 +272,57 @@ impl Watches {
         self.trees.get(path).is_some_and(|tree| !tree.fed.is_empty())
     }
 
-    /// Tree watch `id` of `tree` told `kind` at `at`.
-    pub(super) fn tree_told(&mut self, tree_path: &ZkPath, id: u64, kind: EventKind, at: &str) {
-        let Some(tree) = self.trees.get_mut(tree_path) else { return };
-        let feeder = tree.standing.first().map(|(id, _)| *id);
-        let feeder = feeder.or(tree.kept.as_ref().map(|(id, _)| *id));
-        if at != tree_path.as_str() || feeder != Some(id) {
-            return;
-        }
-        tree.reading.values_mut().for_each(|raced| *raced = true);
-        std::mem::take(&mut tree.fed).into_iter().for_each(|fed| fed.sender.fire(kind));
-        self.tidy(tree_path);
-    }
-
-    /// Lets go of a tree watch that is kept for nobody.
+    /// Lets go of what nobody needs on `path` any more.
     fn tidy(&mut self, path: &ZkPath) {
-        let shared = self.once.contains_key(&(path.clone(), List::Data))
-            || self.once.contains_key(&(path.clone(), List::Children));
+        let left = [List::Data, List::Children].map(|list| self.once.get(&(path.clone(), list)));
+        let left: usize = left.iter().flatten().map(|left| left.count).sum();
         let Some(tree) = self.trees.get_mut(path) else { return };
         tree.fed.retain(|fed| !fed.sender.is_withdrawn());
-        if !shared && tree.fed.is_empty() && tree.reading.is_empty() {
-            // Dropping the other end stops it.
-            tree.kept = None;
-        }
-        let gone = tree.adding == 0
-            && tree.standing.is_empty()
-            && tree.kept.is_none()
-            && tree.fed.is_empty()
-            && tree.reading.is_empty();
-        if gone {
-            self.trees.remove(path);
+        let needed = tree.adding > 0
+            || !tree.standing.is_empty()
+            || !tree.fed.is_empty()
+            || !tree.reading.is_empty()
+            || left > tree.parked.len();
+        if !needed && let Some(tree) = self.trees.remove(path) {
+            // Dropping the one end of `kept` and the parked ones takes them from the server.
+            for (list, _) in &tree.parked {
+                self.uncount(path, *list);
+            }
         }
     }
 }
 
-/// What a one-shot that saw `before` has to tell of `now`, by the rule of ZooKeeper's SetWatches.
-fn change(before: Seen, now: Seen) -> Option<EventKind> {
+/// What an event of the tree watch on `path` tells a one-shot there.
+fn told(path: &ZkPath, list: List, kind: EventKind, at: &str) -> Option<EventKind> {
+    let own = at == path.as_str();
+    match (list, kind) {
+        (List::Data, _) if own => Some(kind),
+        (List::Children, EventKind::Deleted) if own => Some(kind),
+        (List::Children, EventKind::Created | EventKind::Deleted) if is_child(path, at) => {
+            Some(EventKind::ChildrenChanged)
+        }
+        _ => None,
+    }
+}
+
+fn is_child(path: &ZkPath, at: &str) -> bool {
+    let parent = at.rfind('/').map(|slash| if slash == 0 { "/" } else { at.split_at(slash).0 });
+    at.len() > 1 && parent == Some(path.as_str())
+}
+
+/// What a one-shot that saw `before` missed if it is like `now`, by the rule of SetWatches.
+fn missed(list: List, before: Seen, now: Seen) -> Option<EventKind> {
     match (before, now) {
         (None, Some(_)) => Some(EventKind::Created),
         (Some(_), None) => Some(EventKind::Deleted),
-        (Some(before), Some(now)) if before != now => Some(EventKind::DataChanged),
-        _ => None,
+        (Some(before), Some(now)) => {
+            let changed = match list {
+                List::Data => before.set != now.set,
+                List::Children => before.children != now.children,
+            };
+            (changed || before.created != now.created).then(|| list.any_change())
+        }
+        (None, None) => None,
     }
 }
 
@@ -263,12 +354,16 @@ mod tests {
         watches.tree_asked(&at);
         let (sender, _tree) = crate::watch::TreeWatch::channel(at.clone());
         let id = watches.tree_stands(&at, sender);
-        watches.feed_asked(&at, 1);
-        watches.tree_told(&at, id, EventKind::DataChanged, "/a/below");
+        watches.feed_asked(&at, List::Data, 1);
+        watches.feed_asked(&at, List::Children, 2);
+        watches.tree_told(&at, id, EventKind::Created, "/a/below");
         assert!(!watches.feed_answered(&at, 1));
-        watches.feed_asked(&at, 2);
-        watches.tree_told(&at, id, EventKind::DataChanged, "/a");
         assert!(watches.feed_answered(&at, 2));
+        watches.feed_asked(&at, List::Data, 3);
+        watches.feed_asked(&at, List::Children, 4);
+        watches.tree_told(&at, id, EventKind::DataChanged, "/a");
+        assert!(watches.feed_answered(&at, 3));
+        assert!(!watches.feed_answered(&at, 4));
     }
 
     #[tokio::test]
@@ -276,25 +371,42 @@ mod tests {
         let (mut watches, at) = (Watches::default(), path("/a"));
         let (sender, _tree) = crate::watch::TreeWatch::channel(at.clone());
         watches.tree_stands(&at, sender);
+        let facts = |set, children| Some(Facts { created: 1, set, children });
         let (sender, unchanged) = Watch::channel(at.clone());
-        watches.feed(&at, sender, Some((1, 5)));
+        watches.feed(&at, List::Data, sender, facts(5, 1));
         let (sender, changed) = Watch::channel(at.clone());
-        watches.feed(&at, sender, Some((1, 4)));
-        watches.feed_checked(&at, Some((1, 5)));
+        watches.feed(&at, List::Data, sender, facts(4, 1));
+        let (sender, more) = Watch::channel(at.clone());
+        watches.feed(&at, List::Children, sender, facts(5, 0));
+        watches.feed_checked(&at, facts(5, 1));
         assert_eq!(changed.await.kind, EventKind::DataChanged);
+        assert_eq!(more.await.kind, EventKind::ChildrenChanged);
         assert!(futures::FutureExt::now_or_never(unchanged).is_none());
     }
 
     #[test]
     fn a_withdrawn_tree_watch_stays_while_a_one_shot_needs_it() {
         let (mut watches, at) = (Watches::default(), path("/a"));
-        assert!(watches.reserve(&at, List::Data));
+        assert!(watches.reserve(&at, List::Children));
         let (sender, _tree) = crate::watch::TreeWatch::channel(at.clone());
         let id = watches.tree_stands(&at, sender);
+        let (sender, watch) = Watch::channel(at.clone());
+        watches.feed(&at, List::Children, sender, None);
+        assert!(watches.park(&at, List::Children, Box::pin(std::future::pending())).is_none());
         let mut stopped = watches.tree_withdrawn(&at, id).unwrap();
-        assert!(watches.has_tree(&at));
-        watches.release(&at, List::Data);
+        assert!(stopped.try_recv().is_err_and(|err| err == oneshot::error::TryRecvError::Empty));
+        watches.tree_told(&at, id, EventKind::Deleted, "/a/b");
         assert!(stopped.try_recv().is_err_and(|err| err == oneshot::error::TryRecvError::Closed));
         assert!(!watches.has_tree(&at));
+        assert_eq!((watches.bytes, watches.once.len()), (0, 0));
+        drop(watch);
+    }
+
+    #[test]
+    fn only_direct_children_are_children() {
+        let child = |of: &str, at| is_child(&path(of), at);
+        assert!(child("/a", "/a/b") && child("/", "/a"));
+        assert!(!child("/a", "/a/b/c") && !child("/a", "/ab") && !child("/", "/a/b"));
+        assert!(!child("/", "/"));
     }
 }

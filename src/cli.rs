@@ -1,0 +1,66 @@
+//! The command `zk`: reads and writes the tree over all cells, for people and scripts alike.
+//!
+//! Exit codes are part of the interface:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | all that was asked for was done; a reader that went away early counts as done |
+//! | 1 | something failed, and a line on stderr says what; everything else was done |
+//! | 2 | the command line is wrong; nothing was done |
+//! | 3 | a partial answer: some cells did not answer, each named on stderr; the rest is complete |
+//! | 129, 130, 143 | ended by SIGHUP, SIGINT, SIGTERM, after the sessions were closed |
+
+mod args;
+mod cat;
+mod cells;
+mod context;
+mod cp;
+mod describe;
+mod dest;
+mod end;
+mod ls;
+mod output;
+mod rm;
+mod set;
+mod stat;
+mod target;
+mod touch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Verb};
+use context::Context;
+use end::End;
+use output::Stop;
+
+/// Runs the command with the arguments of this process.
+///
+/// What went wrong has been told on stderr when it returns.
+pub fn main() -> ExitCode {
+    // Usage errors end the process in here, with code 2.
+    let args = Args::parse();
+    match end::run(args) {
+        End::Code(code) => ExitCode::from(code),
+        End::Failed(err) => {
+            output::complain(&err);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what the verb says. An error here ends the command; those of single paths are reported to
+/// the context, and the rest goes on.
+async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
+    match verb {
+        Verb::Cells => cells::run(context),
+        Verb::Ls(args) => ls::run(context, args).await,
+        Verb::Cat(args) => cat::run(context, args).await,
+        Verb::Stat(args) => stat::run(context, args).await,
+        Verb::Touch(args) => touch::run(context, args).await,
+        Verb::Set(args) => set::run(context, args).await,
+        Verb::Cp(args) => cp::run(context, args).await,
+        Verb::Rm(args) => rm::run(context, args).await,
+    }
+}

@@ -1,0 +1,176 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+const AFTER: &str = "\
+A path is /zk/<cell>/…; the cell `local` is the one this host is in, and `global` the one that spans
+sites. Where a verb reads, a path may hold wildcards (* ? [a-z] {a,b}), also for the cell; quote
+them for the shell. A slash at the end of a path is ignored.
+
+Exit codes: 0 done; 1 something failed; 2 wrong usage; 3 some cells did not answer, the rest is
+complete. The cells are read from $ZK_CLIENT_CONFIG, or /etc/zookeeper/zk_client.json.";
+
+/// Read and write one tree over many ZooKeeper quorums.
+#[derive(Debug, Parser)]
+#[command(name = "zk", version, after_help = AFTER, arg_required_else_help = true)]
+pub(super) struct Args {
+    /// The file that lists the cells
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    /// The cell that `local` stands for
+    #[arg(long, global = true, value_name = "CELL")]
+    pub(super) local_cell: Option<String>,
+
+    /// The servers of the cell `global`
+    #[arg(long, global = true, value_name = "ADDRS")]
+    pub(super) global_addrs: Option<String>,
+
+    /// How long servers wait for a sign of life
+    #[arg(long, global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) session_timeout: Option<Duration>,
+
+    /// How long one operation may take
+    #[arg(
+        long, global = true, value_name = "DURATION", default_value = "10s",
+        value_parser = humantime::parse_duration
+    )]
+    pub(super) timeout: Duration,
+
+    /// Print one JSON document: an array with an object for each node
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// List the known cells and where they are
+    Cells,
+    /// List children
+    Ls(Ls),
+    /// Print data
+    Cat(Cat),
+    /// Print all that is known of a node
+    Stat(Stat),
+    /// Create a node without data, or write its own data to it again
+    Touch(Touch),
+    /// Write data to a node that is there
+    Set(Set),
+    /// Copy data between nodes and files
+    Cp(Cp),
+    /// Delete nodes
+    Rm(Rm),
+}
+
+/// Of `ls`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Ls {
+    /// Also kind, size and time
+    #[arg(short)]
+    pub(super) long: bool,
+    /// The nodes themselves and not what is below them, one path a line
+    #[arg(short = 'd', conflicts_with = "recursive")]
+    pub(super) itself: bool,
+    /// Everything below, one path a line
+    #[arg(short = 'R')]
+    pub(super) recursive: bool,
+    /// Say nothing of nodes that are not there
+    #[arg(short = 'f')]
+    pub(super) force: bool,
+    /// Paths or patterns
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+/// Of `cat`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Cat {
+    /// Print each path before its data
+    #[arg(short)]
+    pub(super) long: bool,
+    /// Say nothing of nodes that are not there
+    #[arg(short = 'f')]
+    pub(super) force: bool,
+    /// Paths or patterns
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+/// Of `stat`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Stat {
+    /// Say nothing of nodes that are not there
+    #[arg(short = 'f')]
+    pub(super) force: bool,
+    /// Paths or patterns
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+/// Of `touch`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Touch {
+    /// Create missing parents too
+    #[arg(short = 'p', conflicts_with = "only_existing")]
+    pub(super) parents: bool,
+    /// Create nothing: a node that is not there is an error
+    #[arg(short = 'c')]
+    pub(super) only_existing: bool,
+    /// Paths, without wildcards
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+/// Of `set`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Set {
+    /// Write only if the node has this version
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(super) version: Option<i32>,
+    /// A path, without wildcards
+    pub(super) path: String,
+    /// The data; - reads it from standard input
+    pub(super) value: String,
+}
+
+/// Of `cp`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+/zk/… is a node, everything else a file, and - standard input or output; write a file that is
+called so as ./zk/… or ./-. A destination that ends in a slash, or that takes several sources, is a
+directory: a copy gets the last name of its source. Parents are created, what is there is
+overwritten. Only data is copied, not children and not access lists.")]
+pub(super) struct Cp {
+    /// Nodes, patterns, files, or - for standard input
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(super) sources: Vec<String>,
+    /// A node, a file, or - for standard output
+    pub(super) destination: String,
+}
+
+/// Of `rm`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+-r refuses a cell's own node and those right below it, whether they were named or matched by a
+wildcard, and then deletes nothing at all. --force-top deletes them all the same.")]
+pub(super) struct Rm {
+    /// Also everything below
+    #[arg(short)]
+    pub(super) recursive: bool,
+    /// Say nothing of nodes that are not there
+    #[arg(short = 'f')]
+    pub(super) force: bool,
+    /// With -r, delete even a cell's own node and those right below it
+    #[arg(long, requires = "recursive")]
+    pub(super) force_top: bool,
+    /// Paths or patterns
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}

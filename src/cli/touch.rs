@@ -1,0 +1,77 @@
+//! `zk touch`: makes sure that a node is there, and moves its time.
+
+use crate::conn::{Conn, ConnExt as _};
+use crate::error::{Error, ErrorKind};
+use crate::node::{Mode, Stat, Version};
+use crate::path::ZkPath;
+use crate::tree;
+
+use super::args::Touch;
+use super::context::Context;
+use super::describe::NodeItem;
+use super::output::Stop;
+use super::target;
+
+const VERB: &str = "touch";
+
+/// How often the node may change, come or go under us before that is worth an error.
+const TRIES: usize = 10;
+
+pub(super) async fn run(context: &mut Context, args: Touch) -> Result<(), Stop> {
+    for text in &args.paths {
+        let done = match target::literal(text) {
+            Ok(path) => {
+                let conn = context.conn.clone();
+                touch(&*conn, &path, &args).await.map(|stat| (path, stat))
+            }
+            Err(err) => Err(err),
+        };
+        match done {
+            Ok((path, stat)) => {
+                context.done();
+                context.out.item(&NodeItem::new(&path).with_stat(&stat))?;
+            }
+            Err(err) => context.report(VERB, err),
+        }
+    }
+    Ok(())
+}
+
+async fn touch(conn: &dyn Conn, path: &ZkPath, args: &Touch) -> Result<Stat, Error> {
+    for _ in 0..TRIES {
+        // The version keeps what another has written meanwhile from being overwritten.
+        let result = match conn.get(path).await {
+            Ok(node) => conn.set(path, node.data, Version::Exact(node.stat.version)).await,
+            Err(err) if err.kind() == ErrorKind::NoNode && !args.only_existing => {
+                create(conn, path, args).await
+            }
+            Err(err) => return Err(err),
+        };
+        match result {
+            Err(err) if came_between(&err, path) => {}
+            result => return result,
+        }
+    }
+    Err(Error::new(VERB, path, ErrorKind::Contended))
+}
+
+async fn create(conn: &dyn Conn, path: &ZkPath, args: &Touch) -> Result<Stat, Error> {
+    if args.parents {
+        return tree::create_all(conn, path, "", Mode::Persistent).await.map(|(_, stat)| stat);
+    }
+    let created = conn.create(path, "", Mode::Persistent).await;
+    created.map(|(_, stat)| stat).map_err(|err| match err.kind() {
+        ErrorKind::NoNode => err.with_detail("its parent is missing; -p creates it"),
+        _ => err,
+    })
+}
+
+/// Whether another was quicker: looking again then tells what to do.
+fn came_between(err: &Error, path: &ZkPath) -> bool {
+    match err.kind() {
+        ErrorKind::BadVersion | ErrorKind::NodeExists => true,
+        // Of a set only: a create says this of its parent, and looking again will not help.
+        ErrorKind::NoNode => err.op() == "set" && err.path() == path.as_str(),
+        _ => false,
+    }
+}

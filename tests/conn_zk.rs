@@ -1,0 +1,339 @@
+//! What `ZkConn` owes beyond the contract: dials, broken connections, limits. On real servers.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use support::relay::Relay;
+use support::{servers, soon};
+use zkcells::testing::cells::{LocalCells, fresh_root};
+use zkcells::{
+    Auth, Conn as _, ConnExt as _, ErrorKind, EventKind, LeaveWatch, Mode, Multi, Op, Request,
+    SessionOptions, SessionState, TreeEvent, TreeWatch, Version, ZkConn, ZkPath,
+};
+
+fn addrs(cell: &str) -> String {
+    LocalCells::up().unwrap().addrs(cell).unwrap()
+}
+
+async fn connect(addrs: &str) -> ZkConn {
+    ZkConn::connect(addrs, SessionOptions::default()).await.unwrap()
+}
+
+/// A connection through a relay, and the path of a fresh node.
+async fn relayed() -> (Relay, ZkConn, String) {
+    let relay = Relay::to(&addrs("nyc")).await;
+    let conn = connect(&relay.addr()).await;
+    let root = format!("/{}", fresh_root());
+    conn.create(&root, "", Mode::Persistent).await.unwrap();
+    (relay, conn, root)
+}
+
+/// Cuts the connection, waits until `conn` has noticed, lets `meanwhile` happen, and joins it.
+async fn outage<F: Future<Output = ()>>(relay: &Relay, conn: &ZkConn, meanwhile: F) {
+    let session = conn.session("/").await.unwrap();
+    let before = relay.broken();
+    relay.cut();
+    soon("the break", async {
+        while session.state() == SessionState::Connected {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(relay.broken() > before, "the cut bit");
+    meanwhile.await;
+    relay.join();
+}
+
+async fn gap(tree: &mut TreeWatch) {
+    soon("the gap", async { while tree.next().await.unwrap() != TreeEvent::Gap {} }).await;
+}
+
+// --- dials ------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn dead_and_unresolvable_hosts_among_good_ones_do_not_matter() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = silent.local_addr().unwrap();
+    let hosts = format!("127.0.0.1:1,{},no-such-host.invalid:2181,{silent}", addrs("nyc"));
+    let start = Instant::now();
+    let conn = connect(&hosts).await;
+    conn.exists("/").await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_quorum_that_nobody_serves_is_told_at_once_and_in_one_line() {
+    let err = ZkConn::connect("127.0.0.1:1", SessionOptions::default()).await.unwrap_err();
+    assert_eq!(
+        err.to_string(),
+        "connect 127.0.0.1:1: not sent: no server reached (127.0.0.1:1: connection refused); \
+         check the address and that the servers run"
+    );
+    assert_eq!(err.kind(), ErrorKind::NotSent);
+}
+
+#[tokio::test]
+async fn a_silent_quorum_costs_a_call_its_deadline_and_no_more() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = silent.local_addr().unwrap().to_string();
+    let conn = ZkConn::new(&addr, SessionOptions::default()).unwrap();
+    let get = Request::new(Op::Get(LeaveWatch::No), ZkPath::root());
+    let start = Instant::now();
+    let err = conn.call(get.within(Duration::from_millis(300))).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotSent);
+    assert_eq!(err.to_string(), format!("get /: not sent: {addr} did not take it by the deadline"));
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    // Nor does a dial under way hold up the end.
+    let start = Instant::now();
+    conn.close().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn servers_grant_the_session_timeout_that_was_asked_for() {
+    let options = SessionOptions::default().with_session_timeout(Duration::from_secs(7));
+    let conn = ZkConn::connect(&addrs("nyc"), options).await.unwrap();
+    assert_eq!(conn.session("/").await.unwrap().timeout(), Duration::from_secs(7));
+    conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_digest_is_told_in_one_line() {
+    let nyc = addrs("nyc");
+    let owner = SessionOptions::default().with_auth(Auth::digest("app", "right"));
+    let owner = ZkConn::connect(&nyc, owner).await.unwrap();
+    let root = format!("/{}", fresh_root());
+    let private = zkcells::CreateOptions::from(Mode::Persistent)
+        .with_acl(vec![zkcells::Acl::creator(zkcells::Perms::ALL)]);
+    owner.create(&root, "", private).await.unwrap();
+    let stranger = SessionOptions::default().with_auth(Auth::digest("app", "wrong"));
+    let stranger = ZkConn::connect(&nyc, stranger).await.unwrap();
+    let err = stranger.get(&root).await.unwrap_err();
+    assert_eq!(
+        err.to_string(),
+        format!("get {root}: permission denied: this session authenticated by digest only")
+    );
+    let nobody = connect(&nyc).await;
+    let err = nobody.get(&root).await.unwrap_err();
+    assert_eq!(
+        err.to_string(),
+        format!(
+            "get {root}: permission denied: this session has not authenticated; \
+             see \"auth\" of the cell"
+        )
+    );
+    owner.delete(&root, Version::Any).await.unwrap();
+}
+
+// --- sessions ---------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn close_returns_when_the_server_has_ended_the_session() {
+    let nyc = addrs("nyc");
+    let (conn, witness) = (connect(&nyc).await, connect(&nyc).await);
+    let root = format!("/{}", fresh_root());
+    conn.create(&root, "", Mode::Ephemeral).await.unwrap();
+    let id = conn.session("/").await.unwrap().id();
+    assert!(servers::serves_session(&nyc, id).await);
+    conn.close().await.unwrap();
+    assert!(!servers::serves_session(&nyc, id).await);
+    witness.sync("/").await.unwrap();
+    assert_eq!(witness.exists(&root).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_ends_the_session() {
+    let nyc = addrs("nyc");
+    let (conn, witness) = (connect(&nyc).await, connect(&nyc).await);
+    let root = format!("/{}", fresh_root());
+    conn.create(&root, "", Mode::Ephemeral).await.unwrap();
+    let (_, gone) = witness.exists_watch(&root).await.unwrap();
+    drop(conn);
+    assert_eq!(soon("the end", gone).await.kind, EventKind::Deleted);
+}
+
+#[tokio::test]
+async fn a_blip_keeps_the_session_and_what_it_holds() {
+    let (relay, conn, root) = relayed().await;
+    let session = conn.session("/").await.unwrap();
+    conn.create(format!("{root}/mine"), "", Mode::Ephemeral).await.unwrap();
+    outage(&relay, &conn, async {}).await;
+    // A read that is asked while nobody answers waits for its deadline, and is answered.
+    let stat = conn.exists(format!("{root}/mine")).await.unwrap().unwrap();
+    assert!(session.owns(&stat));
+    assert_eq!(conn.session("/").await.unwrap().id(), session.id());
+    assert_eq!(session.state(), SessionState::Connected);
+}
+
+#[tokio::test]
+async fn reads_under_way_when_the_connection_breaks_are_asked_again() {
+    let (relay, conn, root) = relayed().await;
+    let reads: Vec<_> = (0..200).map(|_| conn.get(&root)).collect();
+    outage(&relay, &conn, async {}).await;
+    for read in reads {
+        soon("a read", read).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_write_is_never_told_as_failed_when_it_was_applied() {
+    let (relay, conn, root) = relayed().await;
+    let witness = connect(&addrs("nyc")).await;
+    for round in 0..10 {
+        let path = |n| format!("{root}/{round}-{n}");
+        let writes: Vec<_> = (0..300).map(|n| conn.create(path(n), "", Mode::Persistent)).collect();
+        outage(&relay, &conn, async {}).await;
+        for (n, write) in writes.into_iter().enumerate() {
+            let answer = soon("a write", write).await;
+            witness.sync("/").await.unwrap();
+            let applied = witness.exists(path(n)).await.unwrap().is_some();
+            match answer.map_err(|err| err.kind()) {
+                Ok(_) => assert!(applied, "{n}: told as applied"),
+                Err(ErrorKind::OutcomeUnknown) => {}
+                Err(kind) => panic!("{n}: {kind:?}, applied: {applied}"),
+            }
+        }
+    }
+}
+
+// --- watches ----------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_one_shot_tells_a_change_that_came_during_a_break() {
+    let (relay, conn, root) = relayed().await;
+    let witness = connect(&addrs("nyc")).await;
+    let (_, data) = conn.get_watch(&root).await.unwrap();
+    let (_, absent) = conn.exists_watch(format!("{root}/new")).await.unwrap();
+    let (_, children) = conn.children_watch(&root).await.unwrap();
+    outage(&relay, &conn, async {
+        witness.set(&root, "changed", Version::Any).await.unwrap();
+        witness.create(format!("{root}/new"), "", Mode::Persistent).await.unwrap();
+    })
+    .await;
+    assert_eq!(soon("data", data).await.kind, EventKind::DataChanged);
+    assert_eq!(soon("created", absent).await.kind, EventKind::Created);
+    assert_eq!(soon("children", children).await.kind, EventKind::ChildrenChanged);
+}
+
+#[tokio::test]
+async fn a_tree_watch_lives_through_breaks_and_says_where_its_gaps_are() {
+    let (relay, conn, root) = relayed().await;
+    let witness = connect(&addrs("nyc")).await;
+    let mut trees = Vec::new();
+    for _ in 0..3 {
+        trees.push(conn.watch_tree(&root).await.unwrap());
+    }
+    for round in 0..3 {
+        outage(&relay, &conn, async {}).await;
+        for tree in &mut trees {
+            gap(tree).await;
+        }
+        let path = format!("{root}/{round}");
+        witness.create(&path, "", Mode::Persistent).await.unwrap();
+        for tree in &mut trees {
+            match soon("an event behind the gap", tree.next()).await.unwrap() {
+                TreeEvent::Changed(event) => assert_eq!(event.path.as_str(), path),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_one_shot_beside_a_tree_watch_tells_a_change_that_came_during_a_break() {
+    let (relay, conn, root) = relayed().await;
+    let witness = connect(&addrs("nyc")).await;
+    let mut tree = conn.watch_tree(&root).await.unwrap();
+    let (_, changed) = conn.get_watch(&root).await.unwrap();
+    let (_, deleted) = conn.exists_watch(&root).await.unwrap();
+    outage(&relay, &conn, async {
+        witness.set(&root, "changed", Version::Any).await.unwrap();
+    })
+    .await;
+    assert_eq!(soon("the change", changed).await.kind, EventKind::DataChanged);
+    assert_eq!(soon("the change", deleted).await.kind, EventKind::DataChanged);
+    gap(&mut tree).await;
+    let (_, unchanged) = conn.get_watch(&root).await.unwrap();
+    outage(&relay, &conn, async {}).await;
+    gap(&mut tree).await;
+    conn.sync("/").await.unwrap();
+    conn.exists(&root).await.unwrap();
+    assert!(unchanged.now_or_never().is_none(), "nothing changed, so nothing is told");
+}
+
+#[tokio::test]
+async fn a_session_refuses_more_watched_paths_than_it_can_carry_over_a_break() {
+    let (relay, conn, root) = relayed().await;
+    let long = format!("{root}/{}", "x".repeat(1000));
+    let mut watches = Vec::new();
+    let refused = loop {
+        match conn.exists_watch(format!("{long}{}", watches.len())).await {
+            Ok((_, watch)) => watches.push(watch),
+            Err(err) => break err,
+        }
+        assert!(watches.len() < 1000, "never refused");
+    };
+    assert_eq!(refused.kind(), ErrorKind::TooManyWatches);
+    assert!(refused.to_string().ends_with(
+        "too many watches: a session carries 102400 bytes of watched paths; use a tree watch"
+    ));
+    // It carries what it has.
+    outage(&relay, &conn, async {}).await;
+    let first = watches.swap_remove(0);
+    conn.create(first.path(), "", Mode::Persistent).await.unwrap();
+    assert_eq!(soon("the watch", first).await.kind, EventKind::Created);
+    // And what is withdrawn makes room.
+    drop(watches);
+    soon("room", async { while conn.exists_watch(format!("{long}-again")).await.is_err() {} })
+        .await;
+}
+
+// --- order and limits -------------------------------------------------------------------------
+
+#[tokio::test]
+async fn calls_made_before_there_is_a_session_are_sent_in_call_order() {
+    let conn = ZkConn::new(&addrs("nyc"), SessionOptions::default()).unwrap();
+    let root = format!("/{}", fresh_root());
+    let top = conn.create(&root, "", Mode::Persistent);
+    let creates: Vec<_> =
+        (0..600).map(|_| conn.create(format!("{root}/"), "", Mode::PersistentSequential)).collect();
+    let children = conn.children(&root);
+    top.await.unwrap();
+    for (n, create) in creates.into_iter().enumerate() {
+        assert_eq!(create.await.unwrap().0.as_str(), format!("{root}/{n:010}"));
+    }
+    assert_eq!(children.await.unwrap().names.len(), 600);
+}
+
+#[tokio::test]
+async fn a_call_that_was_withdrawn_before_it_was_sent_is_not_sent() {
+    let conn = ZkConn::new(&addrs("nyc"), SessionOptions::default()).unwrap();
+    let root = format!("/{}", fresh_root());
+    // There is no session yet, so nothing is sent before this thread lets go.
+    drop(conn.create(&root, "", Mode::Persistent));
+    assert_eq!(conn.exists(&root).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn values_near_the_limit_go_and_larger_ones_do_not_cost_the_session() {
+    let conn = connect(&addrs("global")).await;
+    let root = format!("/{}", fresh_root());
+    conn.create(&root, "", Mode::Persistent).await.unwrap();
+    let id = conn.session("/").await.unwrap().id();
+    let most = zkcells::MAX_REQUEST - 64 - root.len();
+    conn.set(&root, vec![7; most], Version::Any).await.unwrap();
+    assert_eq!(conn.get(&root).await.unwrap().data.len(), most);
+    let err = conn.set(&root, vec![7; zkcells::MAX_REQUEST], Version::Any).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::TooLarge);
+    let half = vec![7; zkcells::MAX_REQUEST / 2];
+    let both = Multi::new().set(&root, &half, Version::Any).set(&root, &half, Version::Any);
+    assert_eq!(conn.multi(both).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    let session = conn.session("/").await.unwrap();
+    assert_eq!((session.id(), session.generation()), (id, 1));
+    conn.delete(&root, Version::Any).await.unwrap();
+}
