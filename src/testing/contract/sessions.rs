@@ -121,8 +121,10 @@ pub async fn a_second_close_succeeds(b: Bench) {
     b.ok(b.conn.close().await);
 }
 
+/// Once there is a session, that is: closing waits for no dial.
 pub async fn calls_made_before_close_are_answered(b: Bench) {
     let other = b.another().await;
+    b.ok(other.session(b.at("")).await);
     let made: Vec<_> =
         (0..300).map(|_| other.create(b.at("/n-"), "", Mode::PersistentSequential)).collect();
     let close = other.close();
