@@ -44,8 +44,9 @@ use crate::request::{Reply, Request};
 ///   ([`Request::check`]).
 /// - **Reply.** The reply is of the variant that [`Reply`] names for the operation. An operation
 ///   that a wrapper does not know goes through unchanged.
-/// - **Close.** `close` ends the session and resolves when the server has seen it; later calls fail
-///   with `Closed`, and its watches tell `SessionEnded`.
+/// - **Close.** `close` ends the session and resolves when the server has seen it; calls made
+///   before are answered, later calls fail with `Closed`, and watches tell `SessionEnded`. It never
+///   waits for a dial.
 ///
 /// `Display` nests, as in `meta(nyc=zk(127.0.0.1:2181))`, so that a message names its connection.
 pub trait Conn: Debug + Display + Send + Sync + 'static {

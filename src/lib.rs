@@ -1,4 +1,73 @@
 //! One tree over many ZooKeeper quorums.
+//!
+//! Large deployments run many ZooKeeper quorums, one *cell* for each site and one that spans them
+//! all. This crate makes them one tree: `/zk/<cell>/…` names a node anywhere, `/zk/local/…` means
+//! the cell that this process runs in, `/zk/global/…` the one that spans sites.
+//!
+//! # A tour
+//!
+//! A configuration says which cells there are; a [`MetaConn`] connects to all of them. Here they
+//! are quorums in memory, so this runs as it stands.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
+//! use zkcells::{Cells, Conn, ConnExt, ErrorKind, MetaConn, Mode, Version};
+//! use zkcells::{change, tree, wildcard};
+//!
+//! let cells = Cells::builder()
+//!     .cell("nyc", "memory:")
+//!     .cell("sjc", "memory:")
+//!     .local_cell("nyc")
+//!     .build()?;
+//! let conn = MetaConn::new(cells);
+//!
+//! // Operations are methods of `ConnExt`. A path is a string, and is checked.
+//! conn.create("/zk/local/motd", "hello", Mode::Persistent).await?;
+//! let (node, watch) = conn.get_watch("/zk/nyc/motd").await?;
+//! conn.set("/zk/nyc/motd", "bye", Version::Exact(node.stat.version)).await?;
+//! assert_eq!(watch.await.path, "/zk/nyc/motd");
+//!
+//! // Code branches on the kind of an error; its text is one line for people.
+//! let err = conn.get("/zk/sjc/motd").await.unwrap_err();
+//! assert_eq!(err.kind(), ErrorKind::NoNode);
+//! assert_eq!(err.to_string(), "get /zk/sjc/motd: no such node");
+//!
+//! // Whole trees, wildcards over all cells, and compare-and-set until it sticks.
+//! for tablet in ["/zk/nyc/vt/tablets/1", "/zk/sjc/vt/tablets/2"] {
+//!     tree::create_all(&conn, tablet, "", Mode::Persistent).await?;
+//! }
+//! let found = wildcard::resolve(&conn, ["/zk/*/vt/tablets/*"]).await?;
+//! assert_eq!(found.paths, ["/zk/nyc/vt/tablets/1", "/zk/sjc/vt/tablets/2"]);
+//! change::retry_change(&conn, "/zk/nyc/count", Mode::Persistent, |node| {
+//!     let count = node.map_or(0, |node| node.data.len());
+//!     Ok::<_, zkcells::Error>(Some("x".repeat(count + 1)))
+//! })
+//! .await?;
+//! conn.close().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Layers
+//!
+//! A module uses only those above it in this table, and within a row those to its left.
+//!
+//! | layer | modules |
+//! |---|---|
+//! | nouns | [`Error`], [`ZkPath`], [`Hosts`], [`Auth`], [`Deadline`], [`Stat`], [`Watch`], [`Session`], [`Request`] |
+//! | contract | [`Conn`] and [`ConnExt`]; [`cells`] |
+//! | connections | [`ZkConn`], [`MemoryConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
+//! | helpers | [`tree`], [`change`], [`wildcard`] |
+//! | programs | the command `zk` |
+//! | `testing` | local cells, the contract suite |
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `cli` (default) | the command `zk` |
+//! | `testing` | `testing`: the contract suite for implementations of [`Conn`], and local cells |
+//!
+//! Without features this is a lean library.
 
 mod auth;
 pub mod cells;
@@ -41,3 +110,8 @@ pub use request::{
 };
 pub use session::{Session, SessionSender, SessionState};
 pub use watch::{Event, EventKind, TreeEvent, TreeSender, TreeWatch, Watch, WatchSender};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -235,7 +235,7 @@ pub trait ConnExt: Conn {
     /// anything is sent; `TooLarge`.
     fn multi(&self, ops: impl Into<Multi>) -> Pending<Vec<MultiReply>> {
         let ops = match ops.into().into_ops() {
-            Err(err) => return Pending::ready(Err(err)),
+            Err(err) => return Pending::ready(Err(err.during("multi"))),
             Ok(ops) => ops,
         };
         let Some(first) = ops.first() else { return Pending::ready(Ok(Vec::new())) };

@@ -121,6 +121,7 @@ pub async fn a_second_close_succeeds(b: Bench) {
     b.ok(b.conn.close().await);
 }
 
+/// Once there is a session, that is: closing waits for no dial.
 pub async fn calls_made_before_close_are_answered(b: Bench) {
     let other = b.another().await;
     // Only with a session: closing never waits for a dial.
