@@ -4,13 +4,13 @@
 //!
 //! | the crate | here |
 //! |---|---|
-//! | queues requests without end, also while disconnected, and executes them later | a bounded [queue](self) with deadlines in front of it; it gets requests only while connected, 256 at once |
-//! | does not put tree watches back after a reconnect | they are put back, and tell a gap |
-//! | can never reconnect past 128 KiB of watched paths | `TooManyWatches` past 100 KiB |
+//! | queues requests without end, also while disconnected, and executes them later | a bounded queue with deadlines in front of it; it gets requests only while connected, 256 at once |
+//! | reconnects by itself, with pauses that double without a limit | it serves one connection; sessions are attached again from here, within half a second of a server's return |
+//! | does not put tree watches back after a reconnect, and can never reconnect past 128 KiB of watched paths | every watch is left again from here; `TooManyWatches` past 100 KiB |
+//! | gives a session up after 7/5 of its timeout | only a server ends a session |
 //! | tells a broken connection in many words | every one of them leaves a write's outcome open |
 //! | lets a request of more than 1 MiB cost the connection | `TooLarge`, before it is sent |
 //! | tries a silent host for 2/5 of a session timeout | all hosts are asked at once first |
-//! | gives a session up after 7/5 of its timeout, for good | a new one is dialled, a generation higher |
 
 mod dial;
 mod driver;
@@ -21,6 +21,7 @@ mod queue;
 mod read_many;
 mod signal;
 mod translate;
+mod transport;
 mod watches;
 
 use std::fmt;
