@@ -17,6 +17,7 @@ mod driver;
 mod exec;
 mod io;
 mod link;
+mod outcome;
 mod queue;
 mod read_many;
 mod signal;

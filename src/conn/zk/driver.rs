@@ -6,10 +6,11 @@
 //! any answer that shows its change.
 
 mod answers;
+mod doubts;
 mod end;
 mod life;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -45,6 +46,11 @@ pub(super) struct Driver {
     queue: VecDeque<(u64, Job)>,
     /// Calls that are with a server and have not been answered.
     sent: HashMap<u64, Job>,
+    /// Writes whose reply was lost, until a server tells what became of them. Nothing is sent
+    /// meanwhile: what turns out not to be applied is sent again, in its order.
+    doubts: BTreeMap<u64, Job>,
+    /// The latest transaction that a reply has shown.
+    latest: i64,
     next_seq: u64,
     /// What is under way: answers, and watches that stand.
     running: FuturesUnordered<BoxFuture<'static, Signal>>,
@@ -72,6 +78,8 @@ impl Driver {
             commands,
             queue: VecDeque::new(),
             sent: HashMap::new(),
+            doubts: BTreeMap::new(),
+            latest: 0,
             next_seq: 0,
             running: FuturesUnordered::new(),
             link: Link::Idle,
@@ -149,7 +157,7 @@ impl Driver {
 
     /// Sends what may be sent; without a session, starts a dial for it.
     fn send(&mut self) {
-        while self.sent.len() < WINDOW && !self.queue.is_empty() {
+        while self.sent.len() < WINDOW && !self.queue.is_empty() && self.doubts.is_empty() {
             let Some(client) = self.link.client().cloned() else {
                 if matches!(self.link, Link::Idle) {
                     self.dial();
@@ -181,6 +189,7 @@ impl Driver {
             Ok(watched) => watched,
             Err(err) => return job.answer(Err(err)),
         };
+        job.before = self.latest;
         let sent = Deadline::now();
         let answer = exec::run(client, request, job.watched);
         self.sent.insert(seq, job);
@@ -245,7 +254,8 @@ impl Driver {
             }
         }
         let mut next = None;
-        for job in self.sent.values_mut().filter(|job| !job.is_withdrawn()) {
+        let late = self.sent.values_mut().chain(self.doubts.values_mut());
+        for job in late.filter(|job| !job.is_withdrawn()) {
             if job.request.deadline.is_past() {
                 unanswered(job, &self.hosts);
             } else {

@@ -35,6 +35,8 @@ pub(super) struct Job {
     pub(super) place: Option<Place>,
     /// Whether a watch of it is left with the server.
     pub(super) watched: bool,
+    /// The latest transaction that had been seen when it was sent.
+    pub(super) before: i64,
     /// How often a watch that is fed had to be read again.
     pub(super) rereads: u32,
 }
@@ -86,6 +88,7 @@ impl Queue {
             responder: Some(responder),
             place: Some(place),
             watched: false,
+            before: 0,
             rereads: 0,
         };
         match self.commands.send(Command::Call(job)) {

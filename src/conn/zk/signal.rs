@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use zookeeper_client as zk;
 
 use super::exec::{self, Answer, Fault};
+use super::outcome::{self, Verdict};
 use super::translate;
 use super::watches::{List, OnceId};
 use crate::deadline::Deadline;
@@ -49,6 +50,8 @@ pub(super) enum Signal {
     TreeLeft { path: ZkPath, id: u64, sender: TreeSender, answer: Result<Answer, Fault> },
     /// What one-shots that are fed may have missed.
     FeedChecked { path: ZkPath, answer: Result<Answer, Fault> },
+    /// What became of a write whose reply was lost.
+    Settled { seq: u64, answer: Result<Verdict, Fault> },
     /// Something came to its end that nobody waits for.
     Nothing,
 }
@@ -148,6 +151,20 @@ pub(super) fn leave_tree(
         let request = Arc::new(Request::new(Op::WatchTree, path.clone()));
         let answer = exec::run(client, request, true).await;
         Signal::TreeLeft { path, id, sender, answer }
+    }
+    .boxed()
+}
+
+/// Asks what became of a write.
+pub(super) fn settle(
+    client: zk::Client,
+    seq: u64,
+    request: Arc<Request>,
+    before: i64,
+) -> BoxFuture<'static, Signal> {
+    async move {
+        let answer = outcome::look_up(&client, &request, before).await;
+        Signal::Settled { seq, answer }
     }
     .boxed()
 }

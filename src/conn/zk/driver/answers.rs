@@ -4,6 +4,7 @@ use zookeeper_client as zk;
 
 use super::{Driver, list_of};
 use crate::conn::zk::exec::{Answer, Fault, Watcher};
+use crate::conn::zk::outcome;
 use crate::conn::zk::queue::Job;
 use crate::conn::zk::signal::{self, Signal};
 use crate::conn::zk::translate::{self, Failure};
@@ -64,6 +65,7 @@ impl Driver {
                     self.watches.checked(&path, seen_in(&reply));
                 }
             }
+            Signal::Settled { seq, answer } => self.settled(seq, answer),
             Signal::Nothing => {}
         }
     }
@@ -91,6 +93,7 @@ impl Driver {
                 self.requeue(seq, job);
             }
             Ok(answer) => {
+                self.latest = self.latest.max(outcome::latest(&answer.reply));
                 if (job.request.op.is_write() || matches!(job.request.op, Op::Sync))
                     && let Some(alive) = &self.alive
                 {
@@ -217,7 +220,7 @@ impl Driver {
         let request = &job.request;
         let err = match failure {
             Failure::Broken(_) if !request.op.is_write() => return self.requeue(seq, job),
-            Failure::Broken(why) => request.error(ErrorKind::OutcomeUnknown).with_detail(why),
+            Failure::Broken(_) => return self.doubt(seq, job),
             Failure::Refused(kind, detail) => {
                 let mut err = Error::new(request.op.name(), blamed(&job, index), kind);
                 if let Some(index) = index {

@@ -32,7 +32,7 @@ impl Driver {
     }
 
     pub(super) fn may_end(&self) -> bool {
-        let done = self.sent.is_empty() && self.queue.is_empty();
+        let done = self.sent.is_empty() && self.queue.is_empty() && self.doubts.is_empty();
         let closing = self.closing.as_ref();
         closing.is_some_and(|closing| done || closing.by.is_past() || self.link.client().is_none())
     }
@@ -46,6 +46,7 @@ impl Driver {
 
     pub(super) async fn end(mut self) {
         self.refuse_queued();
+        self.leave_doubts();
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             self.command(command);

@@ -62,6 +62,7 @@ impl Driver {
         let client = dialled.transport.client.clone();
         self.link = Link::Up(Up::new(dialled.transport));
         self.leave_again(&client);
+        self.settle_doubts(&client);
     }
 
     /// Leaves with the new server what the old one held for us. These requests leave before any
