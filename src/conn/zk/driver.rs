@@ -8,6 +8,7 @@
 mod answers;
 mod doubts;
 mod end;
+mod holds;
 mod life;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use zookeeper_client as zk;
 
 use self::end::Closing;
+use self::holds::Holds;
 use super::dial::DialError;
 use super::exec;
 use super::link::{Alive, Link};
@@ -58,6 +60,7 @@ pub(super) struct Driver {
     /// The session, from when a server first served it until one has ended it.
     alive: Option<Alive>,
     watches: Watches,
+    holds: Holds,
     generation: u64,
     failed_dials: u32,
     last_failure: Option<DialError>,
@@ -85,6 +88,7 @@ impl Driver {
             link: Link::Idle,
             alive: None,
             watches: Watches::default(),
+            holds: Holds::default(),
             generation: 0,
             failed_dials: 0,
             last_failure: None,
@@ -263,7 +267,8 @@ impl Driver {
             }
         }
         let closing = self.closing.as_ref().map(|closing| closing.by);
-        for deadline in next.into_iter().chain(closing) {
+        let holds = self.look_after_holds();
+        for deadline in next.into_iter().chain(closing).chain(holds) {
             self.check_by(deadline);
         }
     }

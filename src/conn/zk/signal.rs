@@ -12,8 +12,9 @@ use super::outcome::{self, Verdict};
 use super::translate;
 use super::watches::{List, OnceId};
 use crate::deadline::Deadline;
+use crate::node::Version;
 use crate::path::ZkPath;
-use crate::request::{LeaveWatch, Op, Request};
+use crate::request::{LeaveWatch, MultiOp, Op, Request};
 use crate::watch::TreeSender;
 
 /// A one-shot of the crate that has not fired.
@@ -50,6 +51,8 @@ pub(super) enum Signal {
     TreeLeft { path: ZkPath, id: u64, sender: TreeSender, answer: Result<Answer, Fault> },
     /// What one-shots that are fed may have missed.
     FeedChecked { path: ZkPath, answer: Result<Answer, Fault> },
+    /// The held nodes were checked, or not.
+    Renewed { sent: Deadline, paths: Vec<ZkPath>, answer: Result<Answer, Fault> },
     /// What became of a write whose reply was lost.
     Settled { seq: u64, answer: Result<Verdict, Fault> },
     /// Something came to its end that nobody waits for.
@@ -151,6 +154,19 @@ pub(super) fn leave_tree(
         let request = Arc::new(Request::new(Op::WatchTree, path.clone()));
         let answer = exec::run(client, request, true).await;
         Signal::TreeLeft { path, id, sender, answer }
+    }
+    .boxed()
+}
+
+/// Checks the held nodes by a write that the quorum must agree to.
+pub(super) fn renew(client: zk::Client, paths: Vec<ZkPath>) -> BoxFuture<'static, Signal> {
+    async move {
+        let check = |path: &ZkPath| MultiOp::Check { path: path.clone(), version: Version::Any };
+        let op = Op::Multi(paths.iter().map(check).collect());
+        let request = Arc::new(Request::new(op, ZkPath::root()));
+        let sent = Deadline::now();
+        let answer = exec::run(client, request, false).await;
+        Signal::Renewed { sent, paths, answer }
     }
     .boxed()
 }

@@ -65,6 +65,7 @@ impl Driver {
                     self.watches.checked(&path, seen_in(&reply));
                 }
             }
+            Signal::Renewed { sent, paths, answer } => self.renewed(sent, paths, answer),
             Signal::Settled { seq, answer } => self.settled(seq, answer),
             Signal::Nothing => {}
         }
@@ -94,13 +95,16 @@ impl Driver {
             }
             Ok(answer) => {
                 self.latest = self.latest.max(outcome::latest(&answer.reply));
-                if (job.request.op.is_write() || matches!(job.request.op, Op::Sync))
+                if (job.request.op.is_write() || matches!(job.request.op, Op::Sync | Op::Hold))
                     && let Some(alive) = &self.alive
                 {
                     alive.sender.proved(sent);
                 }
                 // Nobody there to take it: then a watch in it is withdrawn as it is dropped.
-                let reply = self.with_watch(&job, answer, fed, raced);
+                let reply = match job.request.op {
+                    Op::Hold => self.held(&path, sent),
+                    _ => self.with_watch(&job, answer, fed, raced),
+                };
                 job.answer(Ok(reply));
             }
             Err(Fault { failure, index }) => {

@@ -4,6 +4,7 @@
 use tokio::time::timeout;
 
 use super::Driver;
+use super::holds::Holds;
 use crate::conn::Responder;
 use crate::conn::zk::link::Link;
 use crate::conn::zk::watches::Watches;
@@ -54,6 +55,7 @@ impl Driver {
         // Watches go before the session does; each tells its end as it is dropped.
         self.running.clear();
         self.watches = Watches::default();
+        self.holds = Holds::default();
         let Some(Closing { by, waiting }) = self.closing.take() else { return };
         let confirmed = match std::mem::take(&mut self.link) {
             Link::Up(up) => {

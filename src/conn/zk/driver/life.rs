@@ -4,6 +4,7 @@ use futures::stream::FuturesUnordered;
 use zookeeper_client as zk;
 
 use super::Driver;
+use super::holds::Holds;
 use crate::conn::zk::dial::{DialError, Dialled, Wanted, dial};
 use crate::conn::zk::link::{Alive, Link, LinkEvent, Up};
 use crate::conn::zk::signal;
@@ -63,6 +64,7 @@ impl Driver {
         self.link = Link::Up(Up::new(dialled.transport));
         self.leave_again(&client);
         self.settle_doubts(&client);
+        self.renew();
     }
 
     /// Leaves with the new server what the old one held for us. These requests leave before any
@@ -107,6 +109,7 @@ impl Driver {
         self.running = FuturesUnordered::new();
         self.link = Link::Idle;
         self.watches.broke();
+        self.holds.broke();
         if let Some(alive) = &self.alive {
             alive.sender.set(SessionState::Disconnected);
         }
@@ -121,6 +124,7 @@ impl Driver {
     fn session_over(&mut self) {
         self.link = Link::Idle;
         self.watches = Watches::default();
+        self.holds = Holds::default();
         if let Some(alive) = self.alive.take() {
             alive.end(SessionState::Expired);
         }
