@@ -31,7 +31,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
 use crate::path::ZkPath;
-use crate::request::{LeaveWatch, Op, Reply, Request};
+use crate::request::{LeaveWatch, Op, ReadReply, Reply, Request};
 use crate::session::SessionState;
 use crate::watch::{EventKind, TreeSender, TreeWatch, Watch, WatchSender};
 
@@ -296,7 +296,10 @@ impl Driver {
                     up.sender.proved(sent);
                 }
                 // Nobody there to take it: then a watch in it is withdrawn as it is dropped.
-                let reply = self.with_watch(&job, answer, fed, raced);
+                let mut reply = self.with_watch(&job, answer, fed, raced);
+                if let Reply::Many(found) = &mut reply {
+                    self.explain_denials(found);
+                }
                 job.answer(Ok(reply));
             }
             Err(Fault { failure, index }) => {
@@ -398,18 +401,31 @@ impl Driver {
     /// What a person needs to know about a refusal that the server tells in one word.
     fn explain(&self, job: &Job, index: Option<usize>, kind: ErrorKind) -> Option<String> {
         match kind {
-            ErrorKind::NoAuth => {
-                let schemes: Vec<&str> =
-                    self.options.auth.iter().map(|auth| auth.scheme.as_str()).collect();
-                Some(if schemes.is_empty() {
-                    "this session has not authenticated; see \"auth\" of the cell".into()
-                } else {
-                    format!("this session authenticated by {} only", schemes.join(", "))
-                })
-            }
+            ErrorKind::NoAuth => Some(self.explain_denial()),
             ErrorKind::BadVersion => super::expected_version(&job.request.op, index)
                 .map(|version| format!("expected version {version}")),
             _ => None,
+        }
+    }
+
+    fn explain_denial(&self) -> String {
+        let schemes: Vec<&str> =
+            self.options.auth.iter().map(|auth| auth.scheme.as_str()).collect();
+        if schemes.is_empty() {
+            "this session has not authenticated; see \"auth\" of the cell".into()
+        } else {
+            format!("this session authenticated by {} only", schemes.join(", "))
+        }
+    }
+
+    /// The same for the reads of a multi-read, which the server refuses one by one.
+    fn explain_denials(&self, found: &mut [Result<ReadReply, Error>]) {
+        for reply in found {
+            if let Err(err) = reply
+                && err.kind() == ErrorKind::NoAuth
+            {
+                *err = err.clone().with_detail(self.explain_denial());
+            }
         }
     }
 
@@ -578,10 +594,10 @@ impl Driver {
                 "no server reached ({}); check the address and that the servers run",
                 failure.why
             )),
-            None => job
-                .request
-                .error(ErrorKind::NotSent)
-                .with_detail(format!("{} did not take it by the deadline", self.hosts)),
+            None => job.request.error(ErrorKind::NotSent).with_detail(format!(
+                "{} did not take it by the deadline; check that the servers run and answer",
+                self.hosts
+            )),
         };
         job.answer(Err(err));
     }
