@@ -86,7 +86,8 @@ async fn a_silent_quorum_costs_a_call_its_deadline_and_no_more() {
     let start = Instant::now();
     let err = conn.call(get.within(Duration::from_millis(300))).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotSent);
-    assert_eq!(err.to_string(), format!("get /: not sent: {addr} did not take it by the deadline"));
+    let why = "did not take it by the deadline; check that the servers run and answer";
+    assert_eq!(err.to_string(), format!("get /: not sent: {addr} {why}"));
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     // Nor does a dial under way hold up the end.
     let start = Instant::now();
@@ -118,6 +119,9 @@ async fn a_wrong_digest_is_told_in_one_line() {
         err.to_string(),
         format!("get {root}: permission denied: this session authenticated by digest only")
     );
+    let path = zkcells::ZkPath::new(&root).unwrap();
+    let many = stranger.read_many([zkcells::Read::Get(path)]).await.unwrap();
+    assert_eq!(many[0].as_ref().unwrap_err().to_string(), err.to_string());
     let nobody = connect(&nyc).await;
     let err = nobody.get(&root).await.unwrap_err();
     assert_eq!(

@@ -28,6 +28,8 @@ impl Dir {
         let unique = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir =
             std::env::temp_dir().join(format!("zkcells-cells-{}-{unique}", std::process::id()));
+        // A run that was killed may have left one; process ids come again.
+        let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir(&dir).unwrap();
         Dir(dir)
     }

@@ -1,5 +1,7 @@
 //! `zk touch`: makes sure that a node is there, and moves its time.
 
+use std::collections::HashMap;
+
 use crate::conn::{Conn, ConnExt as _};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Mode, Stat, Version};
@@ -7,7 +9,7 @@ use crate::path::ZkPath;
 use crate::tree;
 
 use super::args::Touch;
-use super::context::Context;
+use super::context::{Context, is_away};
 use super::describe::NodeItem;
 use super::output::Stop;
 use super::target;
@@ -18,11 +20,22 @@ const VERB: &str = "touch";
 const TRIES: usize = 10;
 
 pub(super) async fn run(context: &mut Context, args: Touch) -> Result<(), Stop> {
+    // One after the other, as parents come first; so a dead cell is waited for once, not each time.
+    let mut away: HashMap<String, Error> = HashMap::new();
     for text in &args.paths {
         let done = match target::literal(text) {
             Ok(path) => {
-                let conn = context.conn.clone();
-                touch(&*conn, &path, &args).await.map(|stat| (path, stat))
+                let cell = path.components().nth(1).unwrap_or_default().to_string();
+                let done = match away.get(&cell) {
+                    Some(err) => Err(err.clone().at(&path)),
+                    None => touch(&*context.conn, &path, &args).await.map(|stat| (path, stat)),
+                };
+                if let Err(err) = &done
+                    && is_away(err)
+                {
+                    away.insert(cell, err.clone());
+                }
+                done
             }
             Err(err) => Err(err),
         };

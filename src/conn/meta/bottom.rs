@@ -28,7 +28,7 @@ impl MetaConn {
             match answer.await {
                 Err(err) if err.kind() == ErrorKind::NoNode => {
                     let own = depth == 2 && !request.path.is_bare_prefix();
-                    route.make_bottom(&request, own).await;
+                    route.make_bottom(&request, own).await?;
                     route.call(request).await
                 }
                 answer => answer,
@@ -41,8 +41,12 @@ impl Route {
     /// Creates what is missing down to the cell's own node on its servers, or, when that node is
     /// what `request` itself creates, to its parent.
     ///
-    /// What goes wrong here shows when the request is made again.
-    pub(super) async fn make_bottom(&self, request: &Request, own: bool) {
+    /// Whatever else goes wrong here shows when the request is made again.
+    ///
+    /// # Errors
+    ///
+    /// `Config` when the address has a chroot that is not there: nothing can be made below it.
+    pub(super) async fn make_bottom(&self, request: &Request, own: bool) -> Result<(), Error> {
         let bottom = self.rebase.to();
         let last = if own { bottom.parent() } else { Some(bottom.clone()) };
         let mut path = ZkPath::root();
@@ -55,6 +59,17 @@ impl Route {
             // They leave in this order, so each finds its parent.
             creating.push(self.conn.call(create));
         }
-        futures::future::join_all(creating).await;
+        let made = futures::future::join_all(creating).await;
+        // The first of them is right below the top, so only a chroot can be missing above it.
+        match made.into_iter().next() {
+            Some(Err(err)) if err.kind() == ErrorKind::NoNode => {
+                let err = request.error(ErrorKind::Config);
+                Err(err.with_detail(format!(
+                    "the chroot in the address of {} is not on its servers; create it there",
+                    self.cell
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -147,8 +147,10 @@ impl MetaConn {
         Ok(Pending::new(async move {
             let answer = match answer.await {
                 Err(err) if makes_bottom && err.kind() == ErrorKind::NoNode => {
-                    route.make_bottom(&sent, false).await;
-                    route.conn.call(sent).await
+                    match route.make_bottom(&sent, false).await {
+                        Ok(()) => route.conn.call(sent).await,
+                        Err(err) => Err(err),
+                    }
                 }
                 answer => answer,
             };

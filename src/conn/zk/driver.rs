@@ -283,10 +283,10 @@ impl Driver {
                 "no server reached ({}); check the address and that the servers run",
                 failure.why
             )),
-            None => job
-                .request
-                .error(ErrorKind::NotSent)
-                .with_detail(format!("{} did not take it by the deadline", self.hosts)),
+            None => job.request.error(ErrorKind::NotSent).with_detail(format!(
+                "{} did not take it by the deadline; check that the servers run and answer",
+                self.hosts
+            )),
         };
         job.answer(Err(err));
     }

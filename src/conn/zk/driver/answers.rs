@@ -12,7 +12,7 @@ use crate::conn::zk::watches::{OnceId, Seen, missed, seen};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
-use crate::request::{Op, Reply};
+use crate::request::{Op, ReadReply, Reply};
 use crate::watch::{Event, EventKind, TreeSender, TreeWatch, Watch};
 
 /// How often a watch that is fed is read again before it is simply fired.
@@ -101,10 +101,13 @@ impl Driver {
                     alive.sender.proved(sent);
                 }
                 // Nobody there to take it: then a watch in it is withdrawn as it is dropped.
-                let reply = match job.request.op {
+                let mut reply = match job.request.op {
                     Op::Hold => self.held(&path, sent),
                     _ => self.with_watch(&job, answer, fed, raced),
                 };
+                if let Reply::Many(found) = &mut reply {
+                    self.explain_denials(found);
+                }
                 job.answer(Ok(reply));
             }
             Err(Fault { failure, index }) => {
@@ -242,18 +245,31 @@ impl Driver {
     /// What a person needs to know about a refusal that the server tells in one word.
     fn explain(&self, job: &Job, index: Option<usize>, kind: ErrorKind) -> Option<String> {
         match kind {
-            ErrorKind::NoAuth => {
-                let schemes: Vec<&str> =
-                    self.options.auth.iter().map(|auth| auth.scheme.as_str()).collect();
-                Some(if schemes.is_empty() {
-                    "this session has not authenticated; see \"auth\" of the cell".into()
-                } else {
-                    format!("this session authenticated by {} only", schemes.join(", "))
-                })
-            }
+            ErrorKind::NoAuth => Some(self.explain_denial()),
             ErrorKind::BadVersion => crate::conn::zk::expected_version(&job.request.op, index)
                 .map(|version| format!("expected version {version}")),
             _ => None,
+        }
+    }
+
+    fn explain_denial(&self) -> String {
+        let schemes: Vec<&str> =
+            self.options.auth.iter().map(|auth| auth.scheme.as_str()).collect();
+        if schemes.is_empty() {
+            "this session has not authenticated; see \"auth\" of the cell".into()
+        } else {
+            format!("this session authenticated by {} only", schemes.join(", "))
+        }
+    }
+
+    /// The same for the reads of a multi-read, which the server refuses one by one.
+    fn explain_denials(&self, found: &mut [Result<ReadReply, Error>]) {
+        for reply in found {
+            if let Err(err) = reply
+                && err.kind() == ErrorKind::NoAuth
+            {
+                *err = err.clone().with_detail(self.explain_denial());
+            }
         }
     }
 }
