@@ -95,7 +95,7 @@ pub mod wildcard;
 pub use auth::{Auth, Secret};
 pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
 pub use conn::cache::ConnCache;
-pub use conn::dialer::Dialer;
+pub use conn::dialer::{Dialer, Dialled};
 pub use conn::meta::MetaConn;
 pub use conn::options::SessionOptions;
 pub use conn::within::Within;

@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["conn", "cells"],
     &[
+        "conn::io",
         "conn::options",
         "conn::rebase",
         "conn::within",

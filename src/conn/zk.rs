@@ -15,7 +15,6 @@
 mod dial;
 mod driver;
 mod exec;
-mod io;
 mod link;
 mod outcome;
 mod queue;
@@ -26,10 +25,10 @@ mod transport;
 mod watches;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::conn::options::SessionOptions;
-use crate::conn::{Conn, ConnExt as _, Pending, rebase};
+use crate::conn::{Conn, ConnExt as _, Pending, io, rebase};
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
 use crate::node::Version;
@@ -55,7 +54,7 @@ use queue::Queue;
 #[doc(alias = "DialZk")]
 #[derive(Clone)]
 pub struct ZkConn {
-    hosts: Arc<Hosts>,
+    hosts: Arc<Mutex<Arc<Hosts>>>,
     chroot: Option<Rebase>,
     queue: Queue,
 }
@@ -81,10 +80,10 @@ impl ZkConn {
             .then(|| Rebase::new(ZkPath::root(), hosts.chroot().clone()));
         let (queue, commands) = Queue::new();
         let driver = Driver::new(hosts.clone(), Arc::new(options), commands);
-        io::spawn(driver.run()).map_err(|why| {
-            Error::new("dial", hosts.to_string(), ErrorKind::NotSent).with_detail(why)
-        })?;
-        Ok(ZkConn { hosts, chroot, queue })
+        let shown = hosts.to_string();
+        io::spawn(driver.run())
+            .map_err(|why| Error::new("dial", shown, ErrorKind::NotSent).with_detail(why))?;
+        Ok(ZkConn { hosts: Arc::new(Mutex::new(hosts)), chroot, queue })
     }
 
     /// A connection with a session.
@@ -103,6 +102,25 @@ impl ZkConn {
         let conn = Self::new(hosts, options)?;
         conn.session("/").await.map_err(|err| err.during("connect").at(hosts))?;
         Ok(conn)
+    }
+
+    /// Goes over to `hosts`, other servers of the same quorum: calls under way are answered, the
+    /// session is attached again there and keeps what it holds.
+    ///
+    /// If they are another quorum's servers after all, the session is over, and a new one begins.
+    /// `false`: with another chroot every path would mean another node, so nothing is done.
+    pub fn move_to(&self, hosts: Hosts) -> bool {
+        let mut current = self.current();
+        if hosts.chroot() != current.chroot() {
+            return false;
+        }
+        *current = Arc::new(hosts);
+        self.queue.move_to(current.clone());
+        true
+    }
+
+    fn current(&self) -> MutexGuard<'_, Arc<Hosts>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,12 +169,12 @@ fn expected_version(op: &Op, index: Option<usize>) -> Option<Version> {
 
 impl fmt::Display for ZkConn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "zk({})", self.hosts)
+        write!(f, "zk({})", self.current())
     }
 }
 
 impl fmt::Debug for ZkConn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ZkConn").field("hosts", &self.hosts).finish_non_exhaustive()
+        f.debug_struct("ZkConn").field("hosts", &*self.current()).finish_non_exhaustive()
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Driver {
     /// What is under way: answers, and watches that stand.
     running: FuturesUnordered<BoxFuture<'static, Signal>>,
     link: Link,
+    /// Whether other servers are to serve us, once calls under way are answered.
+    moving: bool,
     /// The session, from when a server first served it until one has ended it.
     alive: Option<Alive>,
     watches: Watches,
@@ -86,6 +88,7 @@ impl Driver {
             next_seq: 0,
             running: FuturesUnordered::new(),
             link: Link::Idle,
+            moving: false,
             alive: None,
             watches: Watches::default(),
             holds: Holds::default(),
@@ -144,6 +147,7 @@ impl Driver {
                 self.check_by(job.request.deadline);
                 self.queue.push_back((self.next_seq, job));
             }
+            Command::Move(hosts) => self.move_to(hosts),
             Command::Close(responder) => {
                 self.start_closing();
                 if let Some(closing) = &mut self.closing {
@@ -161,6 +165,9 @@ impl Driver {
 
     /// Sends what may be sent; without a session, starts a dial for it.
     fn send(&mut self) {
+        if self.moving && !self.may_move() {
+            return;
+        }
         while self.sent.len() < WINDOW && !self.queue.is_empty() && self.doubts.is_empty() {
             let Some(client) = self.link.client().cloned() else {
                 if matches!(self.link, Link::Idle) {

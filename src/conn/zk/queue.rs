@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::conn::{Pending, Responder};
 use crate::error::{Error, ErrorKind};
+use crate::hosts::Hosts;
 use crate::request::{Reply, Request};
 
 /// How many calls may wait for a session at once; another one is refused as not sent.
@@ -22,6 +23,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 pub(super) enum Command {
     Call(Job),
+    Move(Arc<Hosts>),
     Close(Responder<()>),
 }
 
@@ -95,6 +97,12 @@ impl Queue {
             Ok(()) => pending,
             Err(_) => Pending::ready(Err(closed)),
         }
+    }
+
+    /// Lets the connection go over to other servers.
+    pub(super) fn move_to(&self, hosts: Arc<Hosts>) {
+        // A connection that is closed goes nowhere.
+        let _ = self.commands.send(Command::Move(hosts));
     }
 
     /// Asks for the end of the session.

@@ -1,5 +1,7 @@
 //! The life of a session: dialled, broken and attached again, until a server ends it.
 
+use std::sync::Arc;
+
 use futures::stream::FuturesUnordered;
 use zookeeper_client as zk;
 
@@ -11,6 +13,7 @@ use crate::conn::zk::signal;
 use crate::conn::zk::translate::Failure;
 use crate::conn::zk::watches::Watches;
 use crate::error::ErrorKind;
+use crate::hosts::Hosts;
 use crate::session::SessionState;
 
 impl Driver {
@@ -67,6 +70,30 @@ impl Driver {
         self.renew();
     }
 
+    /// Other servers are to serve us.
+    pub(super) fn move_to(&mut self, hosts: Arc<Hosts>) {
+        self.hosts = hosts;
+        self.failed_dials = 0;
+        match self.link {
+            Link::Idle => {}
+            Link::Up(_) => self.moving = true,
+            Link::Dialling(_) | Link::Pausing(_) => self.dial(),
+        }
+    }
+
+    /// Goes over to the other servers, if nothing is under way any more.
+    pub(super) fn may_move(&mut self) -> bool {
+        if !self.sent.is_empty() || !self.doubts.is_empty() {
+            return false;
+        }
+        self.moving = false;
+        if matches!(self.link, Link::Up(_)) {
+            self.broke();
+            self.dial();
+        }
+        true
+    }
+
     /// Leaves with the new server what the old one held for us. These requests leave before any
     /// call that waited, so whoever reads a change has been told of it.
     fn leave_again(&mut self, client: &zk::Client) {
@@ -108,6 +135,7 @@ impl Driver {
         // The crate's watchers must not be asked once its task has ended: it would panic.
         self.running = FuturesUnordered::new();
         self.link = Link::Idle;
+        self.moving = false;
         self.watches.broke();
         self.holds.broke();
         if let Some(alive) = &self.alive {
