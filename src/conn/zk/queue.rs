@@ -82,9 +82,9 @@ impl Queue {
                 "{WAITING} requests wait for this cell already; call it with fewer at once"
             ))));
         }
-        let closed = request.error(ErrorKind::Closed);
-        let (responder, pending) = Pending::channel(closed.clone());
         let request = Arc::new(request);
+        let asked = request.clone();
+        let (responder, pending) = Pending::channel(move || asked.error(ErrorKind::Closed));
         let job = Job {
             request,
             responder: Some(responder),
@@ -93,10 +93,9 @@ impl Queue {
             before: 0,
             rereads: 0,
         };
-        match self.commands.send(Command::Call(job)) {
-            Ok(()) => pending,
-            Err(_) => Pending::ready(Err(closed)),
-        }
+        // Of a closed connection the responder is gone with the command, and tells it.
+        let _ = self.commands.send(Command::Call(job));
+        pending
     }
 
     /// Lets the connection go over to other servers.
@@ -107,7 +106,7 @@ impl Queue {
 
     /// Asks for the end of the session.
     pub(super) fn close(&self) -> Pending<()> {
-        let gone = Error::new("close", "", ErrorKind::Closed);
+        let gone = || Error::new("close", "", ErrorKind::Closed);
         let (responder, pending) = Pending::channel(gone);
         match self.commands.send(Command::Close(responder)) {
             Ok(()) => pending,
