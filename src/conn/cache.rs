@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::dialer::{self, Dialer};
@@ -36,7 +37,7 @@ struct Inner {
     conns: Mutex<Option<Conns>>,
 }
 
-type Conns = BTreeMap<CellName, Arc<dyn Conn>>;
+type Conns = BTreeMap<CellName, Arc<Cached>>;
 
 impl ConnCache {
     /// A cache over `cells` with the dialers of this build. Nothing is dialled yet.
@@ -63,20 +64,27 @@ impl ConnCache {
     /// `UnknownCell`, `Closed` after [`close`](Self::close), `Unsupported` for an address that no
     /// dialer knows, and what the dialer says.
     pub fn conn(&self, cell: &CellName) -> Result<Arc<dyn Conn>, Error> {
+        self.cached(cell).map(|cached| cached as Arc<dyn Conn>)
+    }
+
+    pub(super) fn cached(&self, cell: &CellName) -> Result<Arc<Cached>, Error> {
         let config = self.0.cells.cell(cell)?;
         let mut conns = self.0.conns();
         let Some(conns) = conns.as_mut() else {
             return Err(Error::new("cell", cell.as_str(), ErrorKind::Closed));
         };
-        let conn = match conns.get(&config.name) {
-            Some(conn) => conn.clone(),
-            None => {
-                let conn = self.dial(&config)?;
-                conns.insert(config.name.clone(), conn.clone());
-                conn
-            }
-        };
-        Ok(Arc::new(Cached { cache: Arc::downgrade(&self.0), cell: config.name, conn }))
+        if let Some(cached) = conns.get(&config.name) {
+            return Ok(cached.clone());
+        }
+        let conn = self.dial(&config)?;
+        let cached = Arc::new(Cached {
+            cache: Arc::downgrade(&self.0),
+            cell: config.name.clone(),
+            conn,
+            closed: AtomicBool::new(false),
+        });
+        conns.insert(config.name, cached.clone());
+        Ok(cached)
     }
 
     fn dial(&self, config: &CellConfig) -> Result<Arc<dyn Conn>, Error> {
@@ -121,10 +129,18 @@ impl fmt::Debug for ConnCache {
 
 /// A connection of a cache: closing it empties its place, if that still holds this connection.
 #[derive(Debug)]
-struct Cached {
+pub(super) struct Cached {
     cache: Weak<Inner>,
     cell: CellName,
     conn: Arc<dyn Conn>,
+    closed: AtomicBool,
+}
+
+impl Cached {
+    /// Whether somebody closed it, so that the cache has another one or makes it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
 }
 
 impl Conn for Cached {
@@ -133,9 +149,10 @@ impl Conn for Cached {
     }
 
     fn close(&self) -> Pending<()> {
+        self.closed.store(true, Ordering::SeqCst);
         if let Some(cache) = self.cache.upgrade()
             && let Some(conns) = cache.conns().as_mut()
-            && conns.get(&self.cell).is_some_and(|conn| Arc::ptr_eq(conn, &self.conn))
+            && conns.get(&self.cell).is_some_and(|cached| std::ptr::eq(&**cached, self))
         {
             conns.remove(&self.cell);
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::cache::ConnCache;
+use super::cache::{Cached, ConnCache};
 use super::dialer::Dialer;
 use super::{Conn, Pending, rebase};
 use crate::cells::Cells;
@@ -50,7 +50,7 @@ pub struct MetaConn {
 struct Route {
     /// The cell's own name.
     cell: CellName,
-    conn: Arc<dyn Conn>,
+    conn: Arc<Cached>,
     /// How they are spelled there, if not as here.
     rebase: Rebase,
 }
@@ -94,13 +94,13 @@ impl MetaConn {
             _ => return Err(Cells::cell_of(path).err().unwrap_or_else(|| no_cell(path))),
         };
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(route) = routes.get(written) {
+        if let Some(route) = routes.get(written).filter(|route| !route.conn.is_closed()) {
             return Ok(route.clone());
         }
         let name = CellName::new(written).map_err(|err| err.at(path))?;
         let cells = self.cells();
         let config = cells.cell(&name).map_err(|err| err.at(path))?;
-        let conn = self.cache.conn(&config.name).map_err(|err| err.at(path))?;
+        let conn = self.cache.cached(&config.name).map_err(|err| err.at(path))?;
         let rebase = Rebase::new(Cells::path_of(&name), config.mount().to().clone());
         let route = Arc::new(Route { cell: config.name, conn, rebase });
         routes.insert(written.into(), route.clone());
