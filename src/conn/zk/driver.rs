@@ -5,7 +5,7 @@
 //! yields in the order of the wake-ups; that is the order of the wire, so an event is told before
 //! any answer that shows its change.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use zookeeper_client as zk;
 use super::dial::{DialError, dial};
 use super::exec::{self, Answer, Fault, Watcher};
 use super::link::{Link, LinkEvent, Up};
-use super::queue::{Command, Job};
+use super::queue::{Command, Job, Waiting};
 use super::signal::{self, Firing, Signal};
 use super::translate::{self, Failure};
 use super::watches::{List, MAX_BYTES, Seen, Watches, seen};
@@ -37,6 +37,8 @@ use crate::watch::{EventKind, TreeSender, TreeWatch, Watch, WatchSender};
 
 /// How many requests may be with a server at once.
 const WINDOW: usize = 256;
+/// A caller may wait for ever, but no timer reaches that far.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// How often a watch that is fed is read again before it is simply fired.
 const REREADS: u32 = 3;
 
@@ -45,7 +47,7 @@ pub(super) struct Driver {
     options: Arc<SessionOptions>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Calls that are not with a server, in call order.
-    queue: VecDeque<(u64, Job)>,
+    queue: Waiting,
     /// Calls that are with a server and have not been answered.
     sent: HashMap<u64, Job>,
     next_seq: u64,
@@ -57,7 +59,7 @@ pub(super) struct Driver {
     generation: u64,
     failed_dials: u32,
     last_failure: Option<DialError>,
-    /// When the earliest deadline may be past.
+    /// When the earliest deadline of what is with a server, or of the end, may be past.
     check: Option<Deadline>,
     closing: Option<Closing>,
 }
@@ -77,7 +79,7 @@ impl Driver {
             hosts,
             options,
             commands,
-            queue: VecDeque::new(),
+            queue: Waiting::default(),
             sent: HashMap::new(),
             next_seq: 0,
             in_flight: 0,
@@ -104,7 +106,8 @@ impl Driver {
             {
                 return self.shut_down().await;
             }
-            let check = self.check.map(|check| Instant::now() + check.remaining());
+            let check = self.check.into_iter().chain(self.queue.deadline()).min();
+            let check = check.map(|check| Instant::now() + check.remaining().min(LONGEST_SLEEP));
             tokio::select! {
                 biased;
                 Some(signal) = self.running.next(), if !self.running.is_empty() => {
@@ -138,8 +141,7 @@ impl Driver {
             }
             Command::Call(job) => {
                 self.next_seq += 1;
-                self.check_by(job.request.deadline);
-                self.queue.push_back((self.next_seq, job));
+                self.queue.insert(self.next_seq, job);
             }
             Command::Close(responder) => {
                 self.start_closing();
@@ -166,7 +168,7 @@ impl Driver {
                 return;
             };
             let client = up.client.clone();
-            if let Some((seq, job)) = self.queue.pop_front() {
+            if let Some((seq, job)) = self.queue.pop() {
                 self.start(client, seq, job);
             }
         }
@@ -194,6 +196,7 @@ impl Driver {
         let sent = Deadline::now();
         let answer = exec::run(client, request, job.watched);
         self.in_flight += 1;
+        self.check_by(job.request.deadline);
         self.sent.insert(seq, job);
         self.push(answer.map(move |answer| Signal::Answered { seq, sent, answer }).boxed());
     }
@@ -201,8 +204,8 @@ impl Driver {
     /// Makes room for the watch that `request` leaves; tells whether it is left with the server.
     fn arm(&mut self, seq: u64, request: &Request) -> Result<bool, Error> {
         let path = &request.path;
-        if matches!(request.op, Op::WatchTree) {
-            self.watches.tree_asked(path);
+        if matches!(request.op, Op::WatchTree) && !self.watches.tree_asked(path) {
+            return Err(too_many(request, "use one tree watch above them"));
         }
         let Some(list) = list_of(&request.op) else { return Ok(false) };
         if self.watches.has_tree(path) {
@@ -212,9 +215,7 @@ impl Driver {
         if self.watches.reserve(path, list) {
             return Ok(true);
         }
-        Err(request.error(ErrorKind::TooManyWatches).with_detail(format!(
-            "a session carries {MAX_BYTES} bytes of watched paths; use a tree watch"
-        )))
+        Err(too_many(request, "use a tree watch"))
     }
 
     /// Starts `task` now: the crate sends a request at the first poll, so the order of the calls
@@ -260,6 +261,7 @@ impl Driver {
                         self.watches.tree_told(&path, id, kind, &event.path);
                     }
                 }
+                self.watches.settle(&path);
                 self.push(signal::kept_tree(path, id, watcher, stopped));
             }
             Signal::Nothing => {}
@@ -290,7 +292,7 @@ impl Driver {
                 self.requeue(seq, job);
             }
             Ok(answer) => {
-                if (job.request.op.is_write() || matches!(job.request.op, Op::Sync))
+                if is_committed(&job.request.op)
                     && let Link::Up(up) = &self.link
                 {
                     up.sender.proved(sent);
@@ -305,6 +307,9 @@ impl Driver {
                 }
                 self.failed(seq, job, failure, index);
             }
+        }
+        if fed {
+            self.watches.settle(&path);
         }
     }
 
@@ -422,9 +427,7 @@ impl Driver {
             let err = job.request.error(ErrorKind::Closed);
             return job.answer(Err(err));
         }
-        self.check_by(job.request.deadline);
-        let place = self.queue.partition_point(|(queued, _)| *queued < seq);
-        self.queue.insert(place, (seq, job));
+        self.queue.insert(seq, job);
     }
 
     fn tree_told(
@@ -481,7 +484,7 @@ impl Driver {
         let give_up = err.kind == ErrorKind::AuthFailed || (err.is_final && self.generation == 0);
         self.last_failure = Some(err);
         if give_up {
-            for (_, job) in std::mem::take(&mut self.queue) {
+            while let Some((_, job)) = self.queue.pop() {
                 self.not_sent(job);
             }
         }
@@ -540,16 +543,8 @@ impl Driver {
 
     fn expire(&mut self) {
         self.check = None;
-        for (seq, job) in std::mem::take(&mut self.queue) {
-            if job.is_withdrawn() {
-                continue;
-            }
-            if job.request.deadline.is_past() {
-                self.not_sent(job);
-            } else {
-                self.check_by(job.request.deadline);
-                self.queue.push_back((seq, job));
-            }
+        while let Some(job) = self.queue.pop_past() {
+            self.not_sent(job);
         }
         let mut next = None;
         for job in self.sent.values_mut().filter(|job| !job.is_withdrawn()) {
@@ -602,7 +597,7 @@ impl Driver {
     }
 
     fn refuse_queued(&mut self) {
-        for (_, mut job) in std::mem::take(&mut self.queue) {
+        while let Some((_, mut job)) = self.queue.pop() {
             let err = job.request.error(ErrorKind::Closed);
             job.answer(Err(err));
         }
@@ -610,19 +605,34 @@ impl Driver {
 
     async fn shut_down(mut self) {
         self.refuse_queued();
+        self.drain();
+        // Watches go before the session does; each tells its end as it is dropped.
+        self.running.clear();
+        self.watches = Watches::default();
+        for (seq, job) in std::mem::take(&mut self.sent) {
+            self.failed(seq, job, Failure::Broken("closed before it was answered".into()), None);
+        }
+        let Some(by) = self.closing.as_ref().map(|closing| closing.by) else { return };
+        let link = std::mem::take(&mut self.link);
+        let end = async move {
+            match link {
+                Link::Up(up) => timeout(by.remaining().max(GOODBYE), up.close()).await.is_ok(),
+                _ => true,
+            }
+        };
+        futures::pin_mut!(end);
+        // Whoever closes meanwhile waits too, whoever calls is told.
+        let ended = loop {
+            tokio::select! {
+                ended = &mut end => break ended,
+                Some(command) = self.commands.recv() => self.command(command),
+            }
+        };
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             self.command(command);
         }
-        // Watches go before the session does; each tells its end as it is dropped.
-        self.running.clear();
-        self.watches = Watches::default();
-        let Some(Closing { by, waiting }) = self.closing.take() else { return };
-        let ended = match std::mem::take(&mut self.link) {
-            Link::Up(up) => timeout(by.remaining().max(GOODBYE), up.close()).await.is_ok(),
-            _ => true,
-        };
-        for responder in waiting {
+        for responder in self.closing.into_iter().flat_map(|closing| closing.waiting) {
             responder.send(if ended {
                 Ok(())
             } else {
@@ -645,8 +655,23 @@ fn unanswered(job: &mut Job, hosts: &Hosts) {
     job.answer(Err(err));
 }
 
+fn too_many(request: &Request, instead: &str) -> Error {
+    request
+        .error(ErrorKind::TooManyWatches)
+        .with_detail(format!("a session carries {MAX_BYTES} bytes of watched paths; {instead}"))
+}
+
 /// What a server always gets to confirm the end of a session.
 const GOODBYE: Duration = Duration::from_millis(100);
+
+/// Whether an answer to `op` tells that the quorum has committed it. (Of a multi without steps the
+/// crate tells so without asking anybody.)
+fn is_committed(op: &Op) -> bool {
+    match op {
+        Op::Multi(ops) => !ops.is_empty(),
+        op => op.is_write() || matches!(op, Op::Sync),
+    }
+}
 
 /// On which list of the server the watch of `op` stands, if it leaves one.
 fn list_of(op: &Op) -> Option<List> {

@@ -1,6 +1,7 @@
 //! What a driver waits for, besides calls: answers, and watches in all their states.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -14,6 +15,10 @@ use crate::deadline::Deadline;
 use crate::path::ZkPath;
 use crate::request::{LeaveWatch, Op, Request};
 use crate::watch::{TreeSender, WatchSender};
+
+/// How often it is checked whether a tree watch that is kept for one-shots still has any: each may
+/// be withdrawn without a word.
+const KEPT_CHECK: Duration = Duration::from_secs(1);
 
 pub(super) type Firing = BoxFuture<'static, zk::WatchedEvent>;
 
@@ -36,7 +41,7 @@ pub(super) enum Signal {
     },
     /// The owner of a tree watch withdrew it; dropping `watcher` takes it from the server.
     TreeWithdrawn { path: ZkPath, id: u64, watcher: zk::PersistentWatcher },
-    /// A tree watch that is kept for one-shots told something.
+    /// A tree watch that is kept for one-shots told something, or nothing for a while.
     KeptTold {
         path: ZkPath,
         id: u64,
@@ -103,6 +108,7 @@ pub(super) fn kept_tree(
             biased;
             events = told(&mut watcher) => events,
             _ = &mut stopped => return Signal::Nothing,
+            () = tokio::time::sleep(KEPT_CHECK) => Vec::new(),
         };
         if events.iter().any(translate::is_end) {
             return Signal::Nothing;

@@ -113,7 +113,7 @@ impl Watches {
     /// A one-shot is over: it fired, it was withdrawn, or it was never left.
     pub(super) fn release(&mut self, path: &ZkPath, list: List) {
         self.uncount(path, list);
-        self.tidy(path);
+        self.settle(path);
     }
 
     fn uncount(&mut self, path: &ZkPath, list: List) {
@@ -138,7 +138,7 @@ impl Watches {
             None => Some(rest),
             Some(tree) => {
                 tree.parked.push((list, rest));
-                self.tidy(path);
+                self.settle(path);
                 None
             }
         }
@@ -151,33 +151,49 @@ impl Watches {
         self.trees.contains_key(path)
     }
 
-    pub(super) fn tree_asked(&mut self, path: &ZkPath) {
-        self.trees.entry(path.clone()).or_default().adding += 1;
+    /// Counts a tree watch that is about to be left; `false` when the session carries no more.
+    pub(super) fn tree_asked(&mut self, path: &ZkPath) -> bool {
+        if !self.has_tree(path) && self.bytes + path.as_str().len() > MAX_BYTES {
+            return false;
+        }
+        self.tree(path).adding += 1;
+        true
+    }
+
+    fn tree(&mut self, path: &ZkPath) -> &mut Tree {
+        let bytes = &mut self.bytes;
+        self.trees.entry(path.clone()).or_insert_with(|| {
+            *bytes += path.as_str().len();
+            Tree::default()
+        })
     }
 
     /// A tree watch stands; returns its number.
     pub(super) fn tree_stands(&mut self, path: &ZkPath, sender: TreeSender) -> u64 {
         self.next_tree += 1;
-        let tree = self.trees.entry(path.clone()).or_default();
+        let id = self.next_tree;
+        let tree = self.tree(path);
         tree.adding = tree.adding.saturating_sub(1);
-        tree.standing.push((self.next_tree, sender));
+        tree.standing.push((id, sender));
         for list in [List::Data, List::Children] {
             if let Some(left) = self.once.get(&(path.clone(), list)) {
                 left.moving.notify_waiters();
             }
         }
-        self.next_tree
+        id
     }
 
-    /// No tree watch came of it. Reads that counted on it must be made again.
+    /// No tree watch came of it. Reads that counted on it must be made again, and one-shots that
+    /// moved over have nothing to hang on: they fire, so that their owners look again.
     pub(super) fn tree_failed(&mut self, path: &ZkPath) {
         if let Some(tree) = self.trees.get_mut(path) {
             tree.adding = tree.adding.saturating_sub(1);
             if tree.standing.is_empty() && tree.kept.is_none() && tree.adding == 0 {
                 tree.reading.values_mut().for_each(|(_, raced)| *raced = true);
+                tree.fed.drain(..).for_each(|fed| fed.sender.fire(fed.list.any_change()));
             }
         }
-        self.tidy(path);
+        self.settle(path);
     }
 
     /// The owner of tree watch `id` has withdrawn it. `Some`: it must stay with the server, for
@@ -194,7 +210,7 @@ impl Watches {
             tree.kept = Some((id, stop));
             stopped
         });
-        self.tidy(path);
+        self.settle(path);
         kept
     }
 
@@ -228,7 +244,7 @@ impl Watches {
                 None => tree.fed.push(fed),
             }
         }
-        self.tidy(path);
+        self.settle(path);
     }
 
     // --- feeding ------------------------------------------------------------------------------
@@ -264,7 +280,7 @@ impl Watches {
                 None => tree.fed.push(fed),
             }
         }
-        self.tidy(path);
+        self.settle(path);
     }
 
     /// Whether one-shots hang on the tree watch of `path`.
@@ -273,7 +289,7 @@ impl Watches {
     }
 
     /// Lets go of what nobody needs on `path` any more.
-    fn tidy(&mut self, path: &ZkPath) {
+    pub(super) fn settle(&mut self, path: &ZkPath) {
         let left = [List::Data, List::Children].map(|list| self.once.get(&(path.clone(), list)));
         let left: usize = left.iter().flatten().map(|left| left.count).sum();
         let Some(tree) = self.trees.get_mut(path) else { return };
@@ -284,6 +300,7 @@ impl Watches {
             || !tree.reading.is_empty()
             || left > tree.parked.len();
         if !needed && let Some(tree) = self.trees.remove(path) {
+            self.bytes -= path.as_str().len();
             // Dropping the one end of `kept` and the parked ones takes them from the server.
             for (list, _) in &tree.parked {
                 self.uncount(path, *list);
@@ -400,6 +417,23 @@ mod tests {
         assert!(!watches.has_tree(&at));
         assert_eq!((watches.bytes, watches.once.len()), (0, 0));
         drop(watch);
+    }
+
+    #[tokio::test]
+    async fn what_hung_on_a_tree_watch_that_was_refused_fires() {
+        let (mut watches, at) = (Watches::default(), path("/a"));
+        assert!(watches.reserve(&at, List::Data));
+        assert!(watches.tree_asked(&at));
+        let (sender, watch) = Watch::channel(at.clone());
+        watches.feed(&at, List::Data, sender, None);
+        assert!(watches.park(&at, List::Data, Box::pin(std::future::pending())).is_none());
+        watches.feed_asked(&at, List::Children, 1);
+        watches.tree_failed(&at);
+        assert_eq!(watch.await.kind, EventKind::DataChanged);
+        assert!(watches.feed_answered(&at, 1), "only another read can tell");
+        watches.settle(&at);
+        assert!(!watches.has_tree(&at), "the next read leaves a watch of its own");
+        assert_eq!((watches.bytes, watches.once.len()), (0, 0));
     }
 
     #[test]
