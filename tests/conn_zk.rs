@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use support::relay::Relay;
 use support::{servers, soon};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::{
     Auth, Conn as _, ConnExt as _, ErrorKind, EventKind, LeaveWatch, Loss, Mode, Multi, Op,
-    Request, SessionOptions, SessionState, TreeEvent, TreeWatch, Version, ZkConn, ZkPath,
+    Request, SessionOptions, SessionState, TreeEvent, TreeWatch, Version, Within, ZkConn, ZkPath,
 };
 
 fn addrs(cell: &str) -> String {
@@ -95,6 +96,48 @@ async fn a_silent_quorum_costs_a_call_its_deadline_and_no_more() {
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
+/// A server that does not say whether it serves: it allows no four-letter words.
+async fn reserved(server: String) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let mut word = [0; 4];
+                let asked = client.peek(&mut word).await.is_ok() && &word == b"srvr";
+                if asked {
+                    client.read_exact(&mut word).await.unwrap();
+                    client.write_all(b"srvr is not in the whitelist.").await.unwrap();
+                } else if let Ok(mut server) = tokio::net::TcpStream::connect(server).await {
+                    // It ends when either side does, however that is.
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                }
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn a_silent_host_does_not_matter_where_servers_do_not_say_that_they_serve() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let good = reserved(addrs("nyc")).await;
+    let conn = connect(&format!("{},{good}", silent.local_addr().unwrap())).await;
+    conn.exists("/").await.unwrap();
+    conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_may_wait_for_ever() {
+    // None of its calls has a deadline that a timer reaches.
+    let conn = ZkConn::new(&addrs("nyc"), SessionOptions::default()).unwrap();
+    let conn = Within::new(conn, Duration::MAX);
+    conn.exists("/").await.unwrap();
+    conn.exists("/").await.unwrap();
+    conn.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn servers_grant_the_session_timeout_that_was_asked_for() {
     let options = SessionOptions::default().with_session_timeout(Duration::from_secs(7));
@@ -159,6 +202,82 @@ async fn dropping_the_last_handle_ends_the_session() {
     let (_, gone) = witness.exists_watch(&root).await.unwrap();
     drop(conn);
     assert_eq!(soon("the end", gone).await.kind, EventKind::Deleted);
+}
+
+#[tokio::test]
+async fn whoever_closes_again_waits_for_the_same_end() {
+    let (relay, conn, _) = relayed().await;
+    relay.hold();
+    let first = conn.close();
+    let mut second = conn.close();
+    // Only after both were taken: a call is refused by then.
+    let err = soon("the refusal", conn.exists("/")).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Closed);
+    let mut third = conn.close();
+    assert!((&mut second).now_or_never().is_none(), "the server has not seen the end");
+    assert!((&mut third).now_or_never().is_none(), "the server has not seen the end");
+    relay.join();
+    for close in [first, second, third] {
+        soon("the end", close).await.unwrap();
+    }
+    conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_is_with_a_server_at_the_end_is_not_told_as_refused() {
+    let relay = Relay::to(&addrs("nyc")).await;
+    // So long that the silence is not taken for a break before closing gives up.
+    let patient = SessionOptions::default().with_session_timeout(Duration::from_secs(60));
+    let conn = ZkConn::connect(&relay.addr(), patient).await.unwrap();
+    conn.session("/").await.unwrap();
+    let conn = Within::new(conn, Duration::from_secs(60));
+    relay.hold();
+    let write = conn.set("/zk-no-such-node", "x", Version::Any);
+    let read = conn.get("/");
+    let err = soon("the end", conn.close()).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout);
+    assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(write.await.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+}
+
+#[tokio::test]
+async fn a_multi_without_steps_proves_nothing() {
+    let conn = connect(&addrs("nyc")).await;
+    let session = conn.session("/").await.unwrap();
+    let before = session.valid_until();
+    conn.call(Request::new(Op::Multi(Vec::new()), ZkPath::root())).await.unwrap();
+    assert_eq!(session.valid_until(), before);
+    conn.sync("/").await.unwrap();
+    assert!(session.valid_until() > before);
+    conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn deadlines_hold_while_a_server_says_nothing() {
+    let (relay, conn, root) = relayed().await;
+    relay.hold();
+    let conn = Within::new(conn, Duration::from_millis(300));
+    let start = Instant::now();
+    let (read, write) = (conn.get(&root), conn.set(&root, "x", Version::Any));
+    let more: Vec<_> = (0..300).map(|_| conn.set(&root, "y", Version::Any)).collect();
+    assert_eq!(soon("a read", read).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(soon("a write", write).await.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    let more = soon("writes", futures::future::join_all(more)).await;
+    let not_sent = |answer: &&Result<_, zkcells::Error>| {
+        answer.as_ref().is_err_and(|err| err.kind() == ErrorKind::NotSent)
+    };
+    assert_eq!(more.iter().filter(not_sent).count(), 300 - 254, "256 are sent at once");
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    relay.join();
+    // They leave the window when they are answered.
+    let again = soon("room", async {
+        loop {
+            if let Ok(node) = conn.get(&root).await {
+                break node;
+            }
+        }
+    });
+    assert_eq!(again.await.stat.version, 255);
 }
 
 #[tokio::test]
@@ -268,6 +387,42 @@ async fn a_one_shot_beside_a_tree_watch_tells_a_change_that_came_during_a_break(
     conn.sync("/").await.unwrap();
     conn.exists(&root).await.unwrap();
     assert!(unchanged.now_or_never().is_none(), "nothing changed, so nothing is told");
+}
+
+#[tokio::test]
+async fn a_watch_stands_though_a_tree_watch_on_its_path_came_to_nothing() {
+    let (relay, conn, root) = relayed().await;
+    relay.hold();
+    let tree = conn.watch_tree(&root);
+    let reads: Vec<_> = (0..10).map(|_| conn.get_watch(&root)).collect();
+    // Answered in call order, so all of them are with the server.
+    conn.session("/").await.unwrap();
+    drop(tree);
+    outage(&relay, &conn, async {}).await;
+    for read in reads {
+        let (_, watch) = soon("a read", read).await.unwrap();
+        conn.set(&root, "changed", Version::Any).await.unwrap();
+        assert_eq!(soon("the change", watch).await.kind, EventKind::DataChanged);
+    }
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_leaves_nothing_with_the_server() {
+    let nyc = addrs("nyc");
+    let conn = connect(&nyc).await;
+    let root = format!("/{}", fresh_root());
+    conn.create(&root, "", Mode::Persistent).await.unwrap();
+    for _ in 0..100 {
+        let tree = conn.watch_tree(&root).await.unwrap();
+        let (_, data) = conn.get_watch(&root).await.unwrap();
+        let (_, children) = conn.children_watch(&root).await.unwrap();
+        drop(tree);
+        // By now the tree watch stands for the one-shots only.
+        conn.exists(&root).await.unwrap();
+        drop((data, children));
+    }
+    soon("silence", async { while servers::ask(&nyc, "wchp").await.contains(&root) {} }).await;
+    conn.delete(&root, Version::Any).await.unwrap();
 }
 
 #[tokio::test]

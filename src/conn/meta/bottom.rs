@@ -13,28 +13,41 @@ use crate::request::{Op, Reply, Request};
 impl MetaConn {
     pub(super) fn create(&self, request: Request) -> Result<Pending<Reply>, Error> {
         let route = self.route(&request.path)?;
-        let depth = request.path.components().count();
-        if depth == 2 && request.is_sequential_create() && !request.path.is_bare_prefix() {
-            let err = request.error(ErrorKind::BadPath);
-            return Err(err.with_detail("its number would make it another cell; add a / or a name"));
+        if request.is_sequential_create()
+            && let Some(why) = numbers_a_cell(&request.path)
+        {
+            return Err(request.error(ErrorKind::BadPath).with_detail(why));
         }
         let answer = route.call(request.clone());
         // Deeper down a missing parent is the caller's.
-        let top = depth < 3 || (depth == 3 && !request.path.is_bare_prefix());
-        if !top && depth != 2 {
+        if !stands_on_bottom(&request.path) {
             return Ok(answer);
         }
         Ok(Pending::new(async move {
             match answer.await {
                 Err(err) if err.kind() == ErrorKind::NoNode => {
-                    let own = depth == 2 && !request.path.is_bare_prefix();
-                    route.make_bottom(&request, own).await?;
+                    route.make_bottom(&request, is_bottom(&request.path)).await?;
                     route.call(request).await
                 }
                 answer => answer,
             }
         }))
     }
+}
+
+/// Why a sequential create of `path` is refused: a cell's own node cannot have a number.
+pub(super) fn numbers_a_cell(path: &ZkPath) -> Option<&'static str> {
+    is_bottom(path).then_some("its number would make it another cell; add a / or a name")
+}
+
+/// Whether `path` (with its cell) is the cell's own node.
+pub(super) fn is_bottom(path: &ZkPath) -> bool {
+    path.components().count() == 2 && !path.is_bare_prefix()
+}
+
+/// Whether the parent of a new `path` is the cell's own node, or one above it.
+pub(super) fn stands_on_bottom(path: &ZkPath) -> bool {
+    path.components().count() + usize::from(path.is_bare_prefix()) <= 3
 }
 
 impl Route {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use zookeeper_client as zk;
 
 use super::exec::commit;
@@ -23,6 +23,8 @@ use crate::error::ErrorKind;
 const DIAL: Duration = Duration::from_secs(10);
 /// How long hosts that have not answered yet are waited for once one has.
 const GRACE: Duration = Duration::from_millis(100);
+/// How long they are waited for once one listens without saying whether it serves.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A session that a server serves.
 pub(super) struct Dialled {
@@ -155,14 +157,19 @@ async fn survey(hosts: &[String]) -> Survey {
         hosts.iter().map(|host| async move { (host.clone(), ask(host).await) }).collect();
     let mut answers = Vec::new();
     let mut serving = false;
+    let mut until = None;
     loop {
-        let next = if serving {
-            timeout(GRACE, asked.next()).await.unwrap_or(None)
-        } else {
-            asked.next().await
+        let next = match until {
+            Some(until) => timeout_at(until, asked.next()).await.unwrap_or(None),
+            None => asked.next().await,
         };
         let Some((host, answer)) = next else { break };
         serving |= answer == Answer::Serves;
+        if serving {
+            until = Some(Instant::now() + GRACE);
+        } else if answer == Answer::Listens {
+            until = until.or(Some(Instant::now() + PATIENCE));
+        }
         answers.push((host, answer));
     }
     let wanted = if serving { Answer::Serves } else { Answer::Listens };

@@ -11,9 +11,10 @@ mod end;
 mod holds;
 mod life;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -28,7 +29,7 @@ use self::holds::Holds;
 use super::dial::DialError;
 use super::exec;
 use super::link::{Alive, Link};
-use super::queue::{Command, Job};
+use super::queue::{Command, Job, Waiting};
 use super::signal::Signal;
 use super::watches::{List, MAX_BYTES, Watches};
 use crate::conn::options::SessionOptions;
@@ -39,13 +40,15 @@ use crate::request::{LeaveWatch, Op, Reply, Request};
 
 /// How many requests may be with a server at once.
 const WINDOW: usize = 256;
+/// A caller may wait for ever, but no timer reaches that far.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 pub(super) struct Driver {
     hosts: Arc<Hosts>,
     options: Arc<SessionOptions>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Calls that are not with a server, in call order.
-    queue: VecDeque<(u64, Job)>,
+    queue: Waiting,
     /// Calls that are with a server and have not been answered.
     sent: HashMap<u64, Job>,
     /// Writes whose reply was lost, until a server tells what became of them. Nothing is sent
@@ -66,7 +69,7 @@ pub(super) struct Driver {
     generation: u64,
     failed_dials: u32,
     last_failure: Option<DialError>,
-    /// When the earliest deadline may be past.
+    /// When the earliest deadline of what is with a server, held or ending may be past.
     check: Option<Deadline>,
     closing: Option<Closing>,
 }
@@ -81,7 +84,7 @@ impl Driver {
             hosts,
             options,
             commands,
-            queue: VecDeque::new(),
+            queue: Waiting::default(),
             sent: HashMap::new(),
             doubts: BTreeMap::new(),
             latest: 0,
@@ -110,7 +113,8 @@ impl Driver {
             if self.may_end() {
                 return self.end().await;
             }
-            let check = self.check.map(|check| Instant::now() + check.remaining());
+            let check = self.check.into_iter().chain(self.queue.deadline()).min();
+            let check = check.map(|check| Instant::now() + check.remaining().min(LONGEST_SLEEP));
             tokio::select! {
                 biased;
                 Some(signal) = self.running.next(), if !self.running.is_empty() => {
@@ -144,8 +148,7 @@ impl Driver {
             }
             Command::Call(job) => {
                 self.next_seq += 1;
-                self.check_by(job.request.deadline);
-                self.queue.push_back((self.next_seq, job));
+                self.queue.insert(self.next_seq, job);
             }
             Command::Move(hosts) => self.move_to(hosts),
             Command::Close(responder) => {
@@ -175,7 +178,7 @@ impl Driver {
                 }
                 return;
             };
-            if let Some((seq, job)) = self.queue.pop_front() {
+            if let Some((seq, job)) = self.queue.pop() {
                 self.start(client, seq, job);
             }
         }
@@ -203,6 +206,7 @@ impl Driver {
         job.before = self.latest;
         let sent = Deadline::now();
         let answer = exec::run(client, request, job.watched);
+        self.check_by(job.request.deadline);
         self.sent.insert(seq, job);
         self.push(answer.map(move |answer| Signal::Answered { seq, sent, answer }).boxed());
     }
@@ -244,25 +248,15 @@ impl Driver {
             let err = job.request.error(ErrorKind::Closed);
             return job.answer(Err(err));
         }
-        self.check_by(job.request.deadline);
-        let place = self.queue.partition_point(|(queued, _)| *queued < seq);
-        self.queue.insert(place, (seq, job));
+        self.queue.insert(seq, job);
     }
 
     // --- deadlines ----------------------------------------------------------------------------
 
     fn expire(&mut self) {
         self.check = None;
-        for (seq, job) in std::mem::take(&mut self.queue) {
-            if job.is_withdrawn() {
-                continue;
-            }
-            if job.request.deadline.is_past() {
-                self.not_sent(job);
-            } else {
-                self.check_by(job.request.deadline);
-                self.queue.push_back((seq, job));
-            }
+        while let Some(job) = self.queue.pop_past() {
+            self.not_sent(job);
         }
         let mut next = None;
         let late = self.sent.values_mut().chain(self.doubts.values_mut());

@@ -1,11 +1,13 @@
 //! The way into a session: calls wait here, in order, bounded, each with its deadline.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
 use crate::conn::{Pending, Responder};
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
 use crate::request::{Reply, Request};
@@ -113,5 +115,92 @@ impl Queue {
             // It was closed before.
             Err(_) => Pending::ready(Ok(())),
         }
+    }
+}
+
+/// Calls that are not with a server: in call order, and by their deadlines, so that a cell that is
+/// down costs the io thread no more than its own calls.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    calls: BTreeMap<u64, Job>,
+    deadlines: BTreeSet<(Deadline, u64)>,
+}
+
+impl Waiting {
+    /// Puts a call where its number says.
+    pub(super) fn insert(&mut self, seq: u64, job: Job) {
+        self.deadlines.insert((job.request.deadline, seq));
+        self.calls.insert(seq, job);
+    }
+
+    /// The call that is next.
+    pub(super) fn pop(&mut self) -> Option<(u64, Job)> {
+        let (seq, job) = self.calls.pop_first()?;
+        self.deadlines.remove(&(job.request.deadline, seq));
+        Some((seq, job))
+    }
+
+    /// A call whose deadline is past.
+    pub(super) fn pop_past(&mut self) -> Option<Job> {
+        let (deadline, seq) = *self.deadlines.first()?;
+        if !deadline.is_past() {
+            return None;
+        }
+        self.deadlines.pop_first();
+        self.calls.remove(&seq)
+    }
+
+    /// When the first deadline will be past.
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::path::ZkPath;
+    use crate::request::Op;
+
+    fn job(wait: u64) -> Job {
+        let (queue, mut commands) = Queue::new();
+        drop(queue.push(Request::new(Op::Sync, ZkPath::root()).within(Duration::from_secs(wait))));
+        match commands.try_recv() {
+            Ok(Command::Call(job)) => job,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn calls_leave_in_call_order_or_when_their_deadline_is_past() {
+        let mut waiting = Waiting::default();
+        for (seq, wait) in [(3, 0), (1, 60), (4, 30), (2, 0)] {
+            waiting.insert(seq, job(wait));
+        }
+        assert!(waiting.deadline().unwrap().is_past());
+        assert!(waiting.pop_past().is_some() && waiting.pop_past().is_some());
+        assert!(waiting.pop_past().is_none());
+        let left = waiting.deadline().unwrap().remaining();
+        assert!(left > Duration::from_secs(20) && left <= Duration::from_secs(30));
+        assert_eq!(waiting.pop().map(|(seq, _)| seq), Some(1));
+        assert_eq!(waiting.pop().map(|(seq, _)| seq), Some(4));
+        assert!(waiting.is_empty() && waiting.deadline().is_none());
+    }
+
+    #[test]
+    fn a_place_is_given_back_with_its_call() {
+        let (queue, mut commands) = Queue::new();
+        let request = Request::new(Op::Sync, ZkPath::root());
+        let _answers: Vec<_> = (0..WAITING).map(|_| queue.push(request.clone())).collect();
+        let refused = futures::FutureExt::now_or_never(queue.push(request.clone()));
+        assert_eq!(refused.unwrap().unwrap_err().kind(), ErrorKind::NotSent);
+        drop(commands.try_recv());
+        assert!(futures::FutureExt::now_or_never(queue.push(request)).is_none());
     }
 }

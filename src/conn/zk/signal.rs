@@ -27,6 +27,8 @@ pub(super) enum Signal {
     Fired { id: OnceId, event: zk::WatchedEvent },
     /// The owner of a one-shot is gone; dropping `rest` takes it from the server.
     Withdrawn { id: OnceId, rest: Firing },
+    /// The owner of a one-shot that is fed is gone.
+    Forgotten { id: OnceId },
     /// A one-shot was left again after a reconnect, or not.
     Left { id: OnceId, answer: Result<Answer, Fault> },
     /// A tree watch told something.
@@ -72,6 +74,18 @@ pub(super) fn once(
             event = &mut firing => Signal::Fired { id, event },
             () = withdrawal => Signal::Withdrawn { id, rest: firing },
         }
+    }
+    .boxed()
+}
+
+/// Waits for the owner of a one-shot that is fed to go.
+pub(super) fn fed(
+    id: OnceId,
+    withdrawal: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, Signal> {
+    async move {
+        withdrawal.await;
+        Signal::Forgotten { id }
     }
     .boxed()
 }

@@ -155,6 +155,7 @@ impl Watches {
         if at.is_empty() {
             self.once.remove(&id.path);
         }
+        self.tidy(&id.path);
         Some(once.sender)
     }
 
@@ -207,6 +208,17 @@ impl Watches {
             if tree.standing.is_empty() && tree.kept.is_none() && tree.adding == 0 {
                 tree.reading.values_mut().for_each(|(_, raced)| *raced = true);
             }
+        }
+        self.tidy(path);
+    }
+
+    /// Tree watch `id` stands no more, for no wish of its owner: it tells its end, and if no other
+    /// one feeds the one-shots on its path, they fire, so that their owners look again.
+    pub(super) fn tree_lost(&mut self, path: &ZkPath, id: u64) {
+        let Some(tree) = self.trees.get_mut(path) else { return };
+        tree.standing.retain(|(standing, _)| *standing != id);
+        if tree.standing.is_empty() && tree.kept.is_none() {
+            self.fire(path, |once| Some(once.id.list.any_change()));
         }
         self.tidy(path);
     }
@@ -315,6 +327,13 @@ impl Watches {
             standing.map(move |(id, sender)| (path.clone(), id, sender)).collect::<Vec<_>>()
         };
         self.trees.iter().flat_map(of).collect()
+    }
+
+    /// The one-shots that tree watches feed, and how to learn that the owner of each has gone.
+    pub(super) fn fed(&self) -> Vec<(OnceId, impl Future<Output = ()> + Send + use<>)> {
+        let fed = self.once.iter().filter(|(path, _)| self.trees.contains_key(*path));
+        let each = |once: &Once| (once.id.clone(), once.sender.withdrawal());
+        fed.flat_map(|(_, at)| at.iter().map(each)).collect()
     }
 
     /// The one-shots to leave again: those that no tree watch feeds.

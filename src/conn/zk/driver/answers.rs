@@ -36,6 +36,7 @@ impl Driver {
                     self.watches.release(&id.path, id.list);
                 }
             }
+            Signal::Forgotten { id } => drop(self.watches.take(&id)),
             Signal::Left { id, answer } => self.left(id, answer),
             Signal::TreeTold { path, id, sender, watcher, events } => {
                 self.tree_told(path, id, sender, watcher, &events);
@@ -54,10 +55,15 @@ impl Driver {
                 self.push(signal::kept_tree(path, id, watcher, stopped));
             }
             Signal::TreeLeft { path, id, sender, answer } => {
-                // Only a broken connection fails this, and after that it is left again.
-                if let Ok(Answer { watcher: Some(Watcher::Tree(watcher)), .. }) = answer {
-                    sender.gap();
-                    self.push(signal::tree(path, id, sender, watcher));
+                match answer {
+                    Ok(Answer { watcher: Some(Watcher::Tree(watcher)), .. }) => {
+                        sender.gap();
+                        self.push(signal::tree(path, id, sender, watcher));
+                    }
+                    // After another break it is left again.
+                    Err(Fault { failure: Failure::Broken(_), .. }) => {}
+                    // It tells its end, and what it fed must look for itself.
+                    _ => self.watches.tree_lost(&path, id),
                 }
             }
             Signal::FeedChecked { path, answer } => {
@@ -95,7 +101,7 @@ impl Driver {
             }
             Ok(answer) => {
                 self.latest = self.latest.max(outcome::latest(&answer.reply));
-                if (job.request.op.is_write() || matches!(job.request.op, Op::Sync | Op::Hold))
+                if is_committed(&job.request.op)
                     && let Some(alive) = &self.alive
                 {
                     alive.sender.proved(sent);
@@ -144,7 +150,7 @@ impl Driver {
             }
             // It changes faster than it can be read: to say so once more is no lie.
             _ if fed && raced => self.fire(&id, list.any_change()),
-            _ => {}
+            _ => self.push(signal::fed(id, withdrawal)),
         }
         attach(reply, watch)
     }
@@ -271,6 +277,15 @@ impl Driver {
                 *err = err.clone().with_detail(self.explain_denial());
             }
         }
+    }
+}
+
+/// Whether an answer to `op` tells that the quorum has committed it. (Of a multi without steps the
+/// crate tells so without asking anybody.)
+fn is_committed(op: &Op) -> bool {
+    match op {
+        Op::Multi(ops) => !ops.is_empty(),
+        op => op.is_write() || matches!(op, Op::Sync | Op::Hold),
     }
 }
 

@@ -7,6 +7,7 @@ use super::Driver;
 use super::holds::Holds;
 use crate::conn::Responder;
 use crate::conn::zk::link::Link;
+use crate::conn::zk::translate::Failure;
 use crate::conn::zk::watches::Watches;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
@@ -39,7 +40,7 @@ impl Driver {
     }
 
     fn refuse_queued(&mut self) {
-        for (_, mut job) in std::mem::take(&mut self.queue) {
+        while let Some((_, mut job)) = self.queue.pop() {
             let err = job.request.error(ErrorKind::Closed);
             job.answer(Err(err));
         }
@@ -47,27 +48,43 @@ impl Driver {
 
     pub(super) async fn end(mut self) {
         self.refuse_queued();
-        self.leave_doubts();
-        self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
-            self.command(command);
+        self.drain();
+        for (seq, job) in std::mem::take(&mut self.sent) {
+            self.failed(seq, job, Failure::Broken("closed".into()), None);
         }
+        self.leave_doubts();
         // Watches go before the session does; each tells its end as it is dropped.
         self.running.clear();
         self.watches = Watches::default();
         self.holds = Holds::default();
-        let Some(Closing { by, waiting }) = self.closing.take() else { return };
-        let confirmed = match std::mem::take(&mut self.link) {
-            Link::Up(up) => {
-                let wait = by.remaining().max(GOODBYE);
-                timeout(wait, up.transport.close()).await.unwrap_or(false)
+        let Some(by) = self.closing.as_ref().map(|closing| closing.by) else { return };
+        let (link, alive) = (std::mem::take(&mut self.link), self.alive.take());
+        let end = async move {
+            let confirmed = match link {
+                Link::Up(up) => {
+                    let wait = by.remaining().max(GOODBYE);
+                    timeout(wait, up.transport.close()).await.unwrap_or(false)
+                }
+                _ => alive.is_none(),
+            };
+            if let Some(alive) = alive {
+                alive.end(SessionState::Closed);
             }
-            _ => self.alive.is_none(),
+            confirmed
         };
-        if let Some(alive) = self.alive.take() {
-            alive.end(SessionState::Closed);
+        futures::pin_mut!(end);
+        // Whoever closes meanwhile waits too, whoever calls is told.
+        let confirmed = loop {
+            tokio::select! {
+                confirmed = &mut end => break confirmed,
+                Some(command) = self.commands.recv() => self.command(command),
+            }
+        };
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            self.command(command);
         }
-        for responder in waiting {
+        for responder in self.closing.into_iter().flat_map(|closing| closing.waiting) {
             responder.send(if confirmed {
                 Ok(())
             } else {

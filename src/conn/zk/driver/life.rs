@@ -103,6 +103,9 @@ impl Driver {
                 self.push(signal::check_feed(client.clone(), path));
             }
         }
+        for (id, withdrawal) in self.watches.fed() {
+            self.push(signal::fed(id, withdrawal));
+        }
         for id in self.watches.alone() {
             // It fitted before, so it fits now.
             self.watches.reserve(&id.path, id.list);
@@ -123,7 +126,7 @@ impl Driver {
         }
         self.last_failure = Some(err);
         if give_up {
-            for (_, job) in std::mem::take(&mut self.queue) {
+            while let Some((_, job)) = self.queue.pop() {
                 self.not_sent(job);
             }
         }
