@@ -11,8 +11,8 @@ use support::relay::Relay;
 use support::{servers, soon};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::{
-    Auth, Conn as _, ConnExt as _, ErrorKind, EventKind, LeaveWatch, Mode, Multi, Op, Request,
-    SessionOptions, SessionState, TreeEvent, TreeWatch, Version, ZkConn, ZkPath,
+    Auth, Conn as _, ConnExt as _, ErrorKind, EventKind, LeaveWatch, Loss, Mode, Multi, Op,
+    Request, SessionOptions, SessionState, TreeEvent, TreeWatch, Version, ZkConn, ZkPath,
 };
 
 fn addrs(cell: &str) -> String {
@@ -340,4 +340,99 @@ async fn values_near_the_limit_go_and_larger_ones_do_not_cost_the_session() {
     let session = conn.session("/").await.unwrap();
     assert_eq!((session.id(), session.generation()), (id, 1));
     conn.delete(&root, Version::Any).await.unwrap();
+}
+
+// --- holds ------------------------------------------------------------------------------------
+
+/// A connection through a relay with short sessions, an ephemeral node, and a witness.
+async fn holding(timeout: Duration) -> (Relay, ZkConn, String, ZkConn) {
+    let relay = Relay::to(&addrs("nyc")).await;
+    let options = SessionOptions::default().with_session_timeout(timeout);
+    let conn = ZkConn::connect(&relay.addr(), options).await.unwrap();
+    let root = format!("/{}", fresh_root());
+    conn.create(&root, "", Mode::Ephemeral).await.unwrap();
+    (relay, conn, root, connect(&addrs("nyc")).await)
+}
+
+#[tokio::test]
+async fn a_hold_is_lost_by_its_deadline_before_the_server_ends_the_session() {
+    let (relay, conn, root, witness) = holding(Duration::from_secs(2)).await;
+    let hold = conn.hold(&root).await.unwrap();
+    let (_, gone) = witness.exists_watch(&root).await.unwrap();
+    relay.cut();
+    let last = hold.valid_until();
+    assert_eq!(soon("the loss", hold.lost()).await, Loss::Unproven);
+    assert!(last.is_past() && !hold.is_valid());
+    assert!(relay.broken() > 0, "the cut bit");
+    assert!(witness.exists(&root).await.unwrap().is_some(), "lost before the server's word");
+    assert_eq!(soon("the end", gone).await.kind, EventKind::Deleted);
+    // The session ends, and another one takes its place.
+    relay.join();
+    let before = hold.session().clone();
+    assert_eq!(soon("the word of it", before.lost()).await, SessionState::Expired);
+    let session = conn.session("/").await.unwrap();
+    assert_eq!((before.generation(), session.generation()), (1, 2));
+    assert_eq!(conn.exists(&root).await.unwrap(), None);
+    assert!(!hold.is_valid(), "final");
+}
+
+#[tokio::test]
+async fn a_hold_is_renewed_for_as_long_as_it_lives_and_no_longer() {
+    let (_relay, conn, root, _witness) = holding(Duration::from_secs(2)).await;
+    let hold = conn.hold(&root).await.unwrap();
+    let session = hold.session().clone();
+    let (first, mut renewed) = (hold.valid_until(), 0);
+    soon("renewals", async {
+        let mut last = first;
+        while renewed < 4 {
+            assert!(hold.is_valid());
+            if hold.valid_until() > last {
+                last = hold.valid_until();
+                renewed += 1;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(last.remaining() <= Duration::from_secs(1), "half a timeout from when it was sent");
+    })
+    .await;
+    drop(hold);
+    // One renewal may be under way; behind it there is none.
+    conn.sync("/").await.unwrap();
+    let proof = session.valid_until();
+    soon("its end", async {
+        while !proof.is_past() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(session.valid_until().is_past(), "nothing is held, so nothing is proved");
+    assert_eq!(session.state(), SessionState::Connected);
+}
+
+#[tokio::test]
+async fn a_blip_shorter_than_the_deadline_loses_no_hold() {
+    let (relay, conn, root, _witness) = holding(Duration::from_secs(10)).await;
+    let hold = conn.hold(&root).await.unwrap();
+    let before = hold.valid_until();
+    outage(&relay, &conn, async {}).await;
+    soon("another proof", async {
+        while hold.valid_until() <= before {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(hold.is_valid());
+}
+
+#[tokio::test]
+async fn a_hold_learns_that_its_node_was_deleted() {
+    let (_relay, conn, root, witness) = holding(Duration::from_secs(2)).await;
+    let others = format!("{root}-other");
+    witness.create(&others, "", Mode::Persistent).await.unwrap();
+    let (hold, other) = (conn.hold(&root).await.unwrap(), conn.hold(&others).await.unwrap());
+    witness.delete(&root, Version::Any).await.unwrap();
+    assert_eq!(soon("the loss", hold.lost()).await, Loss::Deleted);
+    assert!(other.is_valid());
+    let err = conn.hold(&root).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NoNode);
 }

@@ -97,7 +97,7 @@ impl MetaConn {
             Read::Children(_) => Op::Children(LeaveWatch::No),
             Read::Exists(_) => Op::Exists(LeaveWatch::No),
         };
-        match self.top.answer(cells, &Request::new(op, read.path().clone()))? {
+        match self.top.answer(&cells, &Request::new(op, read.path().clone()))? {
             Reply::Node(node, _) => Ok(ReadReply::Node(node)),
             Reply::Children(children, _) => Ok(ReadReply::Children(children.names)),
             Reply::Exists(stat, _) => Ok(ReadReply::Exists(stat)),

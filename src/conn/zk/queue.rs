@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::conn::{Pending, Responder};
 use crate::error::{Error, ErrorKind};
+use crate::hosts::Hosts;
 use crate::request::{Reply, Request};
 
 /// How many calls may wait for a session at once; another one is refused as not sent.
@@ -22,6 +23,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 pub(super) enum Command {
     Call(Job),
+    Move(Arc<Hosts>),
     Close(Responder<()>),
 }
 
@@ -35,6 +37,8 @@ pub(super) struct Job {
     pub(super) place: Option<Place>,
     /// Whether a watch of it is left with the server.
     pub(super) watched: bool,
+    /// The latest transaction that had been seen when it was sent.
+    pub(super) before: i64,
     /// How often a watch that is fed had to be read again.
     pub(super) rereads: u32,
 }
@@ -78,25 +82,31 @@ impl Queue {
                 "{WAITING} requests wait for this cell already; call it with fewer at once"
             ))));
         }
-        let closed = request.error(ErrorKind::Closed);
-        let (responder, pending) = Pending::channel(closed.clone());
         let request = Arc::new(request);
+        let asked = request.clone();
+        let (responder, pending) = Pending::channel(move || asked.error(ErrorKind::Closed));
         let job = Job {
             request,
             responder: Some(responder),
             place: Some(place),
             watched: false,
+            before: 0,
             rereads: 0,
         };
-        match self.commands.send(Command::Call(job)) {
-            Ok(()) => pending,
-            Err(_) => Pending::ready(Err(closed)),
-        }
+        // Of a closed connection the responder is gone with the command, and tells it.
+        let _ = self.commands.send(Command::Call(job));
+        pending
+    }
+
+    /// Lets the connection go over to other servers.
+    pub(super) fn move_to(&self, hosts: Arc<Hosts>) {
+        // A connection that is closed goes nowhere.
+        let _ = self.commands.send(Command::Move(hosts));
     }
 
     /// Asks for the end of the session.
     pub(super) fn close(&self) -> Pending<()> {
-        let gone = Error::new("close", "", ErrorKind::Closed);
+        let gone = || Error::new("close", "", ErrorKind::Closed);
         let (responder, pending) = Pending::channel(gone);
         match self.commands.send(Command::Close(responder)) {
             Ok(()) => pending,
