@@ -492,7 +492,8 @@ fn an_unknown_cell_is_told_with_those_that_are_known() {
 fn a_child_gets_what_was_set() {
     assert_eq!(vitess().subprocess(), Subprocess::default());
     let dir = Dir::new();
-    let file = dir.file("cells.json", r#"{"nyc": "a"}"#);
+    // What is set goes before what the file says.
+    let file = dir.file("cells.json", r#"{"nyc": {"addrs": "a", "session_timeout": "9s"}}"#);
     let cells = Cells::builder()
         .config_file(&file)
         .local_cell("nyc")

@@ -88,3 +88,50 @@ fn came_between(err: &Error, path: &ZkPath) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::MemoryConn;
+    use crate::request::Op;
+    use crate::spy::Spy;
+
+    fn args(parents: bool) -> Touch {
+        Touch { parents, only_existing: false, paths: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn what_another_writes_meanwhile_stays() {
+        let conn = MemoryConn::new();
+        conn.create("/n", "old", Mode::Persistent).await.unwrap();
+        let mut first = true;
+        let spy = Spy::meddling(conn, move |request, other| {
+            if matches!(request.op, Op::Set { .. }) && std::mem::take(&mut first) {
+                drop(other.set("/n", "theirs", Version::Any));
+            }
+            None
+        });
+        let path = ZkPath::new("/n").unwrap();
+        let stat = touch(&spy, &path, &args(false)).await.unwrap();
+        assert_eq!((stat.version, spy.get("/n").await.unwrap().data), (2, "theirs".into()));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_goes_meanwhile_is_made_again_and_a_missing_parent_is_told() {
+        let conn = MemoryConn::new();
+        conn.create("/n", "old", Mode::Persistent).await.unwrap();
+        let mut first = true;
+        let spy = Spy::meddling(conn, move |request, other| {
+            if matches!(request.op, Op::Set { .. }) && std::mem::take(&mut first) {
+                drop(other.delete("/n", Version::Any));
+            }
+            None
+        });
+        let path = ZkPath::new("/n").unwrap();
+        assert_eq!(touch(&spy, &path, &args(false)).await.unwrap().version, 0);
+        let path = ZkPath::new("/none/x").unwrap();
+        let err = touch(&spy, &path, &args(false)).await.unwrap_err();
+        assert_eq!(err.detail(), Some("its parent is missing; -p creates it"));
+        assert_eq!(touch(&spy, &path, &args(true)).await.unwrap().version, 0);
+    }
+}
