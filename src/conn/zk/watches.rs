@@ -73,6 +73,13 @@ struct Tree {
     parked: Vec<(List, Firing)>,
 }
 
+impl Tree {
+    /// Whether one stands or may come; if not, what is left here only waits to be let go of.
+    fn is_there(&self) -> bool {
+        self.adding > 0 || !self.standing.is_empty() || self.kept.is_some()
+    }
+}
+
 /// A one-shot watch that a tree watch feeds.
 struct Fed {
     list: List,
@@ -148,7 +155,7 @@ impl Watches {
 
     /// Whether a tree watch stands on exactly `path`, or is about to.
     pub(super) fn has_tree(&self, path: &ZkPath) -> bool {
-        self.trees.contains_key(path)
+        self.trees.get(path).is_some_and(Tree::is_there)
     }
 
     /// Counts a tree watch that is about to be left; `false` when the session carries no more.
@@ -188,7 +195,7 @@ impl Watches {
     pub(super) fn tree_failed(&mut self, path: &ZkPath) {
         if let Some(tree) = self.trees.get_mut(path) {
             tree.adding = tree.adding.saturating_sub(1);
-            if tree.standing.is_empty() && tree.kept.is_none() && tree.adding == 0 {
+            if !tree.is_there() {
                 tree.reading.values_mut().for_each(|(_, raced)| *raced = true);
                 tree.fed.drain(..).for_each(|fed| fed.sender.fire(fed.list.any_change()));
             }
@@ -216,7 +223,8 @@ impl Watches {
 
     /// The paths that have tree watches.
     pub(super) fn tree_paths(&self) -> Vec<ZkPath> {
-        self.trees.keys().cloned().collect()
+        let there = self.trees.iter().filter(|(_, tree)| tree.is_there());
+        there.map(|(path, _)| path.clone()).collect()
     }
 
     /// The tree watches on `path` stand again after a reconnect; what happened meanwhile is lost.
@@ -429,10 +437,11 @@ mod tests {
         assert!(watches.park(&at, List::Data, Box::pin(std::future::pending())).is_none());
         watches.feed_asked(&at, List::Children, 1);
         watches.tree_failed(&at);
+        assert!(!watches.has_tree(&at), "the next read leaves a watch of its own");
         assert_eq!(watch.await.kind, EventKind::DataChanged);
         assert!(watches.feed_answered(&at, 1), "only another read can tell");
         watches.settle(&at);
-        assert!(!watches.has_tree(&at), "the next read leaves a watch of its own");
+        assert!(watches.trees.is_empty());
         assert_eq!((watches.bytes, watches.once.len()), (0, 0));
     }
 
