@@ -94,6 +94,13 @@ struct Tree {
     parked: Vec<(List, Firing)>,
 }
 
+impl Tree {
+    /// Whether one stands or may come; if not, what is left here only waits to be let go of.
+    fn is_there(&self) -> bool {
+        self.adding > 0 || !self.standing.is_empty() || self.kept.is_some()
+    }
+}
+
 impl Watches {
     fn number(&mut self) -> u64 {
         self.next += 1;
@@ -185,7 +192,7 @@ impl Watches {
 
     /// Whether a tree watch stands on exactly `path`, or is about to.
     pub(super) fn has_tree(&self, path: &ZkPath) -> bool {
-        self.trees.contains_key(path)
+        self.trees.get(path).is_some_and(Tree::is_there)
     }
 
     pub(super) fn tree_asked(&mut self, path: &ZkPath) {
@@ -201,15 +208,16 @@ impl Watches {
         id
     }
 
-    /// No tree watch came of it. Reads that counted on it must be made again.
+    /// No tree watch came of it. Reads that counted on it must be made again, and one-shots have
+    /// nothing to hang on: they fire, so that their owners look again.
     pub(super) fn tree_failed(&mut self, path: &ZkPath) {
-        if let Some(tree) = self.trees.get_mut(path) {
-            tree.adding = tree.adding.saturating_sub(1);
-            if tree.standing.is_empty() && tree.kept.is_none() && tree.adding == 0 {
-                tree.reading.values_mut().for_each(|(_, raced)| *raced = true);
-            }
+        let Some(tree) = self.trees.get_mut(path) else { return };
+        tree.adding = tree.adding.saturating_sub(1);
+        if tree.is_there() {
+            return;
         }
-        self.tidy(path);
+        tree.reading.values_mut().for_each(|(_, raced)| *raced = true);
+        self.fire(path, |once| Some(once.id.list.any_change()));
     }
 
     /// Tree watch `id` stands no more, for no wish of its owner: it tells its end, and if no other
@@ -270,7 +278,7 @@ impl Watches {
     pub(super) fn feed_answered(&mut self, path: &ZkPath, read: u64) -> bool {
         let Some(tree) = self.trees.get_mut(path) else { return true };
         let raced = tree.reading.remove(&read).is_none_or(|(_, raced)| raced);
-        raced || (tree.standing.is_empty() && tree.kept.is_none() && tree.adding == 0)
+        raced || !tree.is_there()
     }
 
     /// What a read has found: fires those that missed a change.
