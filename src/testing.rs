@@ -4,4 +4,5 @@
 
 pub mod cells;
 pub mod contract;
+pub mod proxy;
 pub mod wire;
