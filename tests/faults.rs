@@ -125,6 +125,8 @@ async fn what_ran_into_a_black_hole_comes_out_even_of_those_who_have_gone() {
     let (proxy, conn, witness, root) = through().await;
     let path = format!("{root}/x");
     let (_, made) = witness.exists_watch(&path).await.unwrap();
+    // A session that is taken up elsewhere ends the connection that it had.
+    proxy.refuse();
     proxy.black_hole(Direction::Both);
     let session = conn.session("/").await.unwrap();
     let create = conn.create(&path, "", Mode::Persistent);

@@ -60,7 +60,7 @@ impl Bite {
 /// Where frames of one way are put in.
 #[derive(Clone)]
 pub(super) struct Entrance {
-    items: mpsc::Sender<(Instant, Item)>,
+    items: mpsc::Sender<(Option<Instant>, Item)>,
     shared: Arc<Shared>,
     direction: Direction,
 }
@@ -69,13 +69,14 @@ impl Entrance {
     /// Puts `item` in; an error when the line has ended.
     pub(super) async fn put(&self, item: Item) -> Result<(), ()> {
         let delay = self.shared.faults.borrow().way(self.direction).delay;
-        self.items.send((Instant::now() + delay, item)).await.map_err(|_| ())
+        let due = (!delay.is_zero()).then(|| Instant::now() + delay);
+        self.items.send((due, item)).await.map_err(|_| ())
     }
 }
 
 /// One way of one connection.
 pub(super) struct Line {
-    items: mpsc::Receiver<(Instant, Item)>,
+    items: mpsc::Receiver<(Option<Instant>, Item)>,
     late: BTreeMap<(Instant, u64), Bytes>,
     late_count: u64,
     output: Option<OwnedWriteHalf>,
@@ -136,9 +137,10 @@ impl Line {
     }
 
     /// Whether the line goes on behind `item`.
-    async fn take(&mut self, due: Instant, item: Item) -> bool {
-        let delayed = due > Instant::now();
-        sleep_until(due).await;
+    async fn take(&mut self, due: Option<Instant>, item: Item) -> bool {
+        if let Some(due) = due {
+            sleep_until(due).await;
+        }
         match item {
             Item::Late(frame, delay) => {
                 self.late_count += 1;
@@ -146,7 +148,7 @@ impl Line {
             }
             Item::Frame(frame, bite) => {
                 self.pass_holes().await;
-                if delayed {
+                if due.is_some() {
                     self.shared.bite(|bites| bites.delayed += 1);
                 }
                 if let Some(bite) = bite {
