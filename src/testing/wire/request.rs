@@ -126,7 +126,8 @@ records! {
         CheckWatches {
             /// Of which node.
             path: String,
-            /// 1 children, 2 data, 3 any, 4 persistent, 5 persistent and recursive.
+            /// 1 children, 2 data, 3 any; newer servers also know 4 persistent, and 5 persistent and
+            /// recursive.
             kind: i32,
         },
         /// The end of a watch.
