@@ -58,7 +58,7 @@
 //! | connections | [`ZkConn`], [`MemoryConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
 //! | helpers | [`tree`], [`change`], [`wildcard`] |
 //! | programs | the command `zk` |
-//! | `testing` | ZooKeeper's frames, the fault proxy, local cells, the contract suite |
+//! | `testing` | ZooKeeper's frames, the fault proxy, local cells, ensembles to break, the contract suite |
 //!
 //! # Features
 //!

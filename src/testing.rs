@@ -5,4 +5,5 @@
 pub mod cells;
 pub mod contract;
 pub mod proxy;
+pub mod servers;
 pub mod wire;

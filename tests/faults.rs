@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use support::soon;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::{Direction, Fate, FaultProxy, OpKind};
+use zkcells::testing::servers::{self, Ensemble};
 use zkcells::testing::wire::ErrorCode;
 use zkcells::{
     Acl, Conn as _, ConnExt as _, Error, ErrorKind, EventKind, LeaveWatch, Mode, Multi, Op,
@@ -294,7 +296,7 @@ async fn the_log_says_what_was_asked_and_answered() {
     let multi: Vec<_> = multi.map(|entry| (entry.paths.len(), entry.error)).collect();
     assert_eq!(multi, [(2, None), (2, Some(ErrorCode::BAD_VERSION))]);
     proxy.clear_log();
-    drop(conn.create(&path, "", Mode::Persistent));
+    conn.exists(&path).await.unwrap();
     assert!(!proxy.log().iter().any(|entry| entry.is_request(OpKind::Write)));
 }
 
@@ -364,4 +366,110 @@ async fn another(conn: &ZkConn, id: i64) -> Result<Session, Error> {
             other => return other,
         }
     }
+}
+
+// --- servers ----------------------------------------------------------------------------------
+
+/// Three servers that the tests below share, one at a time; each finds them mended.
+async fn ensemble() -> MutexGuard<'static, Ensemble> {
+    static SHARED: OnceCell<Mutex<Ensemble>> = OnceCell::const_new();
+    let shared = SHARED.get_or_init(|| async { Mutex::new(Ensemble::start(3).await.unwrap()) });
+    let ensemble = shared.await.lock().await;
+    ensemble.mend().await;
+    ensemble
+}
+
+#[tokio::test]
+async fn a_server_that_is_stopped_is_silent_until_it_goes_on() {
+    let ensemble = ensemble().await;
+    let conn = connect(ensemble.addr(1)).await;
+    ensemble.stop(1);
+    let get = within(Op::Get(LeaveWatch::No), "/", Duration::from_millis(50));
+    assert_eq!(conn.call(get).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(ensemble.ask(1, "srvr").await.is_none());
+    ensemble.cont(1);
+    conn.get("/").await.unwrap();
+    ensemble.until_serving(1).await;
+}
+
+#[tokio::test]
+async fn a_killed_leader_is_followed_by_another_and_comes_back_as_a_follower() {
+    let ensemble = ensemble().await;
+    let conn = connect(&ensemble.addrs()).await;
+    let root = format!("/{}", fresh_root());
+    conn.create(&root, "", Mode::Ephemeral).await.unwrap();
+    let id = conn.session("/").await.unwrap().id();
+    let old = ensemble.kill_leader().await;
+    assert!(!ensemble.serves(old).await);
+    let new = ensemble.until_another_leads(old).await;
+    assert_ne!(new, old);
+    conn.set(&root, "still here", Version::Any).await.unwrap();
+    assert_eq!(conn.session("/").await.unwrap().id(), id);
+    assert!(ensemble.sessions().await.unwrap().contains(&id));
+    ensemble.restart(old);
+    ensemble.until_serving(old).await;
+    assert_eq!(ensemble.info(old).await.unwrap().mode, servers::Mode::Follower);
+    let back = connect(ensemble.addr(old)).await;
+    back.sync("/").await.unwrap();
+    assert_eq!(back.get(&root).await.unwrap().data, "still here");
+}
+
+#[tokio::test]
+async fn a_follower_cut_off_from_its_leader_answers_reads_of_sessions_that_are_over() {
+    let ensemble = ensemble().await;
+    let leader = ensemble.until_one_leads().await;
+    let follower = leader % 3 + 1;
+    let options = SessionOptions::default().with_session_timeout(Duration::from_secs(1));
+    let conn = ZkConn::connect(ensemble.addr(follower), options).await.unwrap();
+    let root = format!("/{}", fresh_root());
+    conn.create(&root, "", Mode::Ephemeral).await.unwrap();
+    let id = conn.session("/").await.unwrap().id();
+    assert_eq!(ensemble.connected(follower).await, [id]);
+    let witness = connect(ensemble.addr(leader)).await;
+    witness.sync("/").await.unwrap();
+    let (_, gone) = witness.exists_watch(&root).await.unwrap();
+    ensemble.cut_from_peers(follower);
+    ensemble.until_ended(id).await;
+    assert_eq!(soon("the end", gone).await.kind, EventKind::Deleted);
+    assert!(conn.exists(&root).await.unwrap().is_some(), "and seen all the same");
+    assert!(ensemble.held() > 0);
+    ensemble.join_peers(follower);
+}
+
+#[tokio::test]
+async fn a_leader_cut_off_from_its_followers_is_replaced() {
+    let ensemble = ensemble().await;
+    let old = ensemble.until_one_leads().await;
+    let held = ensemble.held();
+    ensemble.cut_from_peers(old);
+    let new = ensemble.until_another_leads(old).await;
+    connect(ensemble.addr(new)).await.sync("/").await.unwrap();
+    assert!(ensemble.held() > held);
+    ensemble.join_peers(old);
+    ensemble.until_serving(old).await;
+    assert_eq!(ensemble.leader().await, Some(new));
+}
+
+#[tokio::test]
+async fn servers_count_watches_and_connections() {
+    let ensemble = ensemble().await;
+    let conn = connect(ensemble.addr(2)).await;
+    let before = ensemble.watches(2).await.unwrap();
+    let (_, watch) = conn.exists_watch("/none").await.unwrap();
+    assert_eq!(ensemble.watches(2).await.unwrap(), before + 1);
+    drop(watch);
+    let id = conn.session("/").await.unwrap().id();
+    assert_eq!(ensemble.connected(2).await.iter().filter(|own| **own == id).count(), 1);
+    conn.close().await.unwrap();
+    ensemble.until_ended(id).await;
+}
+
+#[tokio::test]
+async fn dropping_an_ensemble_ends_its_servers() {
+    let ensemble = Ensemble::start(1).await.unwrap();
+    assert_eq!(ensemble.leader().await, Some(1));
+    let addr = ensemble.addrs();
+    ensemble.stop(1);
+    drop(ensemble);
+    servers::ask(&addr, "srvr").await.unwrap_err();
 }
