@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 use zookeeper_client as zk;
 
 use super::exec::{self, Answer, Fault};
-use super::outcome::{self, Verdict};
+use super::outcome;
 use super::translate;
 use super::watches::{List, OnceId};
+use crate::conn::outcome::Verdict;
 use crate::deadline::Deadline;
 use crate::node::Version;
 use crate::path::ZkPath;

@@ -3,8 +3,8 @@
 use zookeeper_client as zk;
 
 use super::{Driver, list_of};
+use crate::conn::outcome;
 use crate::conn::zk::exec::{Answer, Fault, Watcher};
-use crate::conn::zk::outcome;
 use crate::conn::zk::queue::Job;
 use crate::conn::zk::signal::{self, Signal};
 use crate::conn::zk::translate::{self, Failure};

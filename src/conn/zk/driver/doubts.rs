@@ -3,8 +3,8 @@
 use zookeeper_client as zk;
 
 use super::Driver;
+use crate::conn::outcome::Verdict;
 use crate::conn::zk::exec::Fault;
-use crate::conn::zk::outcome::Verdict;
 use crate::conn::zk::queue::Job;
 use crate::conn::zk::signal;
 use crate::conn::zk::translate::Failure;
