@@ -53,7 +53,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | nouns | [`Error`], [`ZkPath`], [`Hosts`], [`Auth`], [`Deadline`], [`Stat`], [`Watch`], [`Session`], [`Request`] |
+//! | nouns | [`Error`], [`ZkPath`], [`Hosts`], [`Auth`], [`Deadline`], [`Stat`], [`Watch`], [`Session`], [`Request`], [`fault`] |
 //! | contract | [`Conn`] and [`ConnExt`]; [`cells`] |
 //! | connections | [`ZkConn`], [`MemoryConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
 //! | helpers | [`tree`], [`change`], [`wildcard`] |
@@ -77,6 +77,7 @@ pub mod cli;
 pub mod conn;
 mod deadline;
 mod error;
+pub mod fault;
 mod hold;
 mod hosts;
 mod node;

@@ -37,7 +37,6 @@
 //! Four-letter words pass too, under the faults that need no knowledge of frames; they count as
 //! nothing but connections refused.
 
-mod bites;
 mod connection;
 mod end;
 mod faults;
@@ -54,8 +53,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-pub use bites::Bites;
-pub use faults::{Direction, OpKind, Target};
+pub use crate::fault::{Bites, OpKind, Target};
+pub use faults::Direction;
 pub use log::{Fate, LogEntry};
 
 use crate::error::{Error, ErrorKind};
