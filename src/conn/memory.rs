@@ -10,14 +10,19 @@
 //! at the next call or [`advance`](MemoryQuorum::advance), and its watches fire then.
 
 mod access;
+mod away;
 mod clock;
 mod conn;
+mod events;
 mod json;
+mod left;
+mod line;
 mod lives;
 mod opening;
 mod quorum;
 mod refusal;
 mod state;
+mod switches;
 #[cfg(test)]
 mod tests;
 mod transaction;

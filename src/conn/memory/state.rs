@@ -1,6 +1,6 @@
 //! All that a quorum knows, and how it answers each operation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,17 +23,23 @@ use crate::session::{SessionSender, SessionState};
 const CONTAINER_CHECK: i64 = 60_000;
 
 /// One session.
-struct Client {
+pub(super) struct Client {
     identities: Vec<Identity>,
-    sender: SessionSender,
+    pub(super) timeout: Duration,
+    /// With its client while the connection is lost.
+    pub(super) sender: Option<SessionSender>,
+    /// Its entry among the silent ones, while the connection is lost.
+    pub(super) silent: Option<(i64, i64)>,
 }
 
 /// What is behind the lock of a quorum.
 pub(super) struct State {
-    tree: Tree,
-    clients: HashMap<i64, Client>,
-    watches: Watches,
-    clock: Clock,
+    pub(super) tree: Tree,
+    pub(super) clients: HashMap<i64, Client>,
+    /// Sessions whose connection is lost, by when they end.
+    pub(super) silent: BTreeSet<(i64, i64)>,
+    pub(super) watches: Watches,
+    pub(super) clock: Clock,
     zxid: i64,
     next_check: i64,
 }
@@ -45,6 +51,7 @@ impl State {
         State {
             tree: Tree::new(),
             clients: HashMap::new(),
+            silent: BTreeSet::new(),
             watches: Watches::new(),
             clock,
             zxid: 0,
@@ -53,20 +60,33 @@ impl State {
     }
 
     /// Lets a session in. Like its end, that is a transaction.
-    pub(super) fn open(&mut self, session: i64, identities: Vec<Identity>, sender: SessionSender) {
+    pub(super) fn open(
+        &mut self,
+        session: i64,
+        identities: Vec<Identity>,
+        timeout: Duration,
+        sender: SessionSender,
+    ) {
         self.reap();
         self.stamp();
-        self.clients.insert(session, Client { identities, sender });
+        let client = Client { identities, timeout, sender: Some(sender), silent: None };
+        self.clients.insert(session, client);
     }
 
     /// Ends a session with its watches and its ephemeral nodes; false if there is none such.
     pub(super) fn end(&mut self, session: i64, how: SessionState) -> bool {
         let Some(client) = self.clients.remove(&session) else { return false };
+        if let Some(due) = client.silent {
+            self.silent.remove(&due);
+        }
         self.reap();
         self.watches.end(session);
         let paths: Vec<ZkPath> = self.tree.lives.ephemerals(session).cloned().collect();
         self.end_nodes(&paths);
-        client.sender.set(how);
+        // A client whose connection is lost learns it when it is back.
+        if let Some(sender) = client.sender {
+            sender.set(how);
+        }
         true
     }
 
@@ -90,7 +110,9 @@ impl State {
             None => return Err(refused(ErrorKind::SessionExpired.into())),
             // As with servers: what takes the quorum's agreement proves the session, reads do not.
             Some(client) if op.is_write() || matches!(op, Op::Sync) => {
-                client.sender.proved(Deadline::now());
+                if let Some(sender) = &client.sender {
+                    sender.proved(Deadline::now());
+                }
             }
             Some(_) => {}
         }
@@ -263,11 +285,17 @@ impl State {
         let Ok(()) = ended;
     }
 
-    /// Deletes the containers and TTL nodes whose time is over.
+    /// Ends the sessions whose clients were silent for their timeout, and deletes the containers and
+    /// TTL nodes whose time is over.
     ///
     /// Servers look at both once a minute; here a TTL node goes as soon as anybody could notice.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         let now = self.clock.now();
+        while let Some(&(due, session)) = self.silent.first()
+            && due <= now
+        {
+            self.end(session, SessionState::Expired);
+        }
         loop {
             while self.tree.lives.ttl_due() <= now {
                 for path in self.ended_ttls(now) {
