@@ -14,6 +14,8 @@
 mod breaks;
 mod job;
 mod keeper;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,8 @@
 //! The faults of a connection to an in-process quorum: one line of a test each.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use super::conn::MemoryConn;
