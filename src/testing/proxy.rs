@@ -34,6 +34,8 @@
 //! | [`tell_expired`](FaultProxy::tell_expired) | a client is told that its session is over, and it is not | [`told_expired`](Bites::told_expired) |
 //! | [`end_sessions`](FaultProxy::end_sessions) | sessions are over, really | [`ended`](Bites::ended) |
 //!
+//! A [`MemoryConn`](crate::MemoryConn) has switches of the same names, for tests without servers.
+//!
 //! Four-letter words pass too, under the faults that need no knowledge of frames; they count as
 //! nothing but connections refused.
 

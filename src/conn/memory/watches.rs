@@ -12,7 +12,8 @@ use crate::watch::{Event, EventKind};
 
 /// Whoever waits for changes, told in the order in which they happen.
 ///
-/// Dropping it says that the session is over, or after a one-shot watch was told, nothing.
+/// The watch of a connection is one; a server gives one that writes to its client. Dropping it says
+/// that the session is over, or after a one-shot watch was told, nothing.
 pub(crate) trait Watcher: Send {
     /// Takes note of `event`. It is called under the quorum's lock: it must not wait, nor call
     /// the quorum.

@@ -56,14 +56,14 @@ async fn a_write_that_was_applied_is_never_said_to_have_failed() {
 async fn a_create_that_carries_an_id_is_known() {
     let (conn, rival) = with_node("/q").await;
     conn.swallow_reply(OpKind::Create);
-    let made = conn.create("/q/n-6f1a", "", &with_id(PERSISTENT)).await.unwrap();
+    let made = conn.create("/q/n-6f1a", "", with_id(PERSISTENT)).await.unwrap();
     assert_eq!(rival.exists("/q/n-6f1a").await.unwrap(), Some(made.1));
     conn.swallow_reply(OpKind::Create);
     let numbered = with_id(Mode::EphemeralSequential);
     let (path, _) = conn.create("/q/lock-6f1a-", "", &numbered).await.unwrap();
     assert_eq!(rival.children("/q").await.unwrap().names, [path.name(), "n-6f1a"]);
     conn.swallow_reply(OpKind::Multi);
-    let multi = Multi::new().create("/m", "6f1a", &with_id(PERSISTENT)).set("/q", "x", ANY);
+    let multi = Multi::new().create("/m", "6f1a", with_id(PERSISTENT)).set("/q", "x", ANY);
     let replies = conn.multi(multi).await.unwrap();
     assert!(matches!(&replies[..], [MultiReply::Created { .. }, MultiReply::Set(_)]));
     assert_eq!(conn.bites().swallowed, 3);
@@ -149,7 +149,7 @@ async fn a_lost_reply_is_looked_up_after_the_end_of_the_session_too() {
     let first = conn.session("/").await.unwrap();
     conn.refuse();
     conn.swallow_reply(OpKind::Write);
-    let mine = conn.create("/a/6f1a", "", &with_id(Mode::Ephemeral));
+    let mine = conn.create("/a/6f1a", "", with_id(Mode::Ephemeral));
     assert!(rival.exists("/a/6f1a").await.unwrap().is_some());
     conn.quorum().advance(first.timeout());
     assert_eq!(rival.exists("/a/6f1a").await.unwrap(), None);
