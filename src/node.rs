@@ -1,6 +1,7 @@
 //! What a node is: its data, its [`Stat`], who may touch it, and how it is created.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -292,9 +293,22 @@ pub struct CreateOptions {
     pub mode: Mode,
     /// Who may do what with it.
     pub acl: Vec<Acl>,
+    /// A random text that the node's name or data carries and no other node does.
+    pub id: Option<Arc<str>>,
 }
 
 impl CreateOptions {
+    /// The same, promising that the node's name or data carries `id`, which no other node does.
+    ///
+    /// By it a node is known as ours when the reply to its creation was lost: then such a create is
+    /// always answered exactly, and a sequential one never makes a second node. Without it, a
+    /// create whose reply was lost is mostly `OutcomeUnknown`.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
     /// The same with this access list.
     #[must_use]
     pub fn with_acl(mut self, acl: Vec<Acl>) -> Self {
@@ -311,7 +325,7 @@ impl Default for CreateOptions {
 
 impl From<Mode> for CreateOptions {
     fn from(mode: Mode) -> Self {
-        CreateOptions { mode, acl: Acl::open() }
+        CreateOptions { mode, acl: Acl::open(), id: None }
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
+use crate::hold::Hold;
 use crate::node::{Acl, Children, CreateOptions, Mode, Node, Stat, Version};
 use crate::path::{IntoPath, Rebase, ZkPath};
 use crate::session::Session;
@@ -84,6 +85,8 @@ pub enum Op {
     Sync,
     /// The session that serves the path.
     Session,
+    /// Proof, renewed while it is wanted, that the session and the node are there.
+    Hold,
 }
 
 impl Op {
@@ -104,6 +107,7 @@ impl Op {
             Op::Multi(_) => "multi",
             Op::Sync => "sync",
             Op::Session => "session",
+            Op::Hold => "hold",
         }
     }
 
@@ -412,6 +416,8 @@ pub enum Reply {
     Multi(Vec<MultiReply>),
     /// Of [`Op::Session`].
     Session(Session),
+    /// Of [`Op::Hold`].
+    Hold(Hold),
 }
 
 impl Request {

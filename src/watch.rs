@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch as state};
 
 use crate::path::{Rebase, ZkPath};
 
@@ -63,13 +63,16 @@ impl Event {
 pub struct Watch {
     path: ZkPath,
     fired: oneshot::Receiver<EventKind>,
+    /// Tells the sender by its end that this one is gone.
+    _wanted: state::Sender<()>,
 }
 
 impl Watch {
     /// A watch on `path` and the sender that fires it, for those who implement a connection.
     pub fn channel(path: ZkPath) -> (WatchSender, Watch) {
-        let (sender, fired) = oneshot::channel();
-        (WatchSender(sender), Watch { path, fired })
+        let (fire, fired) = oneshot::channel();
+        let (wanted, withdrawn) = state::channel(());
+        (WatchSender { fire, withdrawn }, Watch { path, fired, _wanted: wanted })
     }
 
     /// The path that is watched, in the caller's spelling.
@@ -102,23 +105,29 @@ impl fmt::Debug for Watch {
 
 /// Fires a [`Watch`]. Dropping it tells that the session ended.
 #[derive(Debug)]
-pub struct WatchSender(oneshot::Sender<EventKind>);
+pub struct WatchSender {
+    fire: oneshot::Sender<EventKind>,
+    withdrawn: state::Receiver<()>,
+}
 
 impl WatchSender {
     /// Fires the watch; nothing happens when it was withdrawn.
     pub fn fire(self, kind: EventKind) {
         // The receiver may be gone: a withdrawn watch wants no event.
-        let _ = self.0.send(kind);
+        let _ = self.fire.send(kind);
     }
 
     /// Whether the watch was withdrawn.
     pub fn is_withdrawn(&self) -> bool {
-        self.0.is_closed()
+        self.fire.is_closed()
     }
 
-    /// Waits until the watch is withdrawn.
-    pub async fn withdrawn(&mut self) {
-        self.0.closed().await;
+    /// Resolves when the watch is dropped, whether it fired before or not. The future is owned, so
+    /// that it can be waited for apart from the sender.
+    pub fn withdrawal(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut withdrawn = self.withdrawn.clone();
+        // Nothing is ever sent: the end of the other side is all that can come.
+        async move { while withdrawn.changed().await.is_ok() {} }
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use zkcells::testing::cells::LocalCells;
 use zkcells::testing::contract::Subject;
 use zkcells::{
-    Address, Auth, CellConfig, Cells, Conn, ConnExt, Dialer, Error, ErrorKind, MemoryQuorum,
-    MetaConn, Mode, Pending, SessionOptions, ZkConn, ZkPath, contract_suite,
+    Address, Auth, CellConfig, Cells, Conn, ConnExt, Dialer, Dialled, Error, ErrorKind,
+    MemoryQuorum, MetaConn, Mode, Pending, SessionOptions, ZkConn, ZkPath, contract_suite,
 };
 
 fn options(auth: &[Auth]) -> SessionOptions {
@@ -99,12 +99,11 @@ struct Dials {
 }
 
 impl Dialer for Dials {
-    fn dial(&self, cell: &CellConfig) -> Option<Result<Arc<dyn Conn>, Error>> {
+    fn dial(&self, cell: &CellConfig) -> Option<Result<Dialled, Error>> {
         let options = options(&self.auth);
         Some(match &cell.address {
-            Address::Memory(_) => Ok(Arc::new(self.memory.connect_with(options))),
-            Address::Zk(hosts) => ZkConn::with_hosts(hosts.clone(), options)
-                .map(|conn| Arc::new(conn) as Arc<dyn Conn>),
+            Address::Memory(_) => Ok(Dialled::new(self.memory.connect_with(options))),
+            Address::Zk(hosts) => ZkConn::with_hosts(hosts.clone(), options).map(Dialled::new),
             _ => return None,
         })
     }

@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 
 /// Each module with its layer, in order: within a layer, a module may use what stands before it.
 const LAYERS: &[&[&str]] = &[
-    &["error", "path", "hosts", "auth", "deadline", "node", "watch", "session", "request", "pause"],
+    &[
+        "error", "path", "hosts", "auth", "deadline", "node", "watch", "session", "hold",
+        "request", "pause",
+    ],
     &["conn", "cells"],
     &[
+        "conn::io",
         "conn::options",
         "conn::rebase",
         "conn::within",

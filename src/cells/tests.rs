@@ -28,6 +28,8 @@ impl Dir {
         let unique = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir =
             std::env::temp_dir().join(format!("zkcells-cells-{}-{unique}", std::process::id()));
+        // A run that was killed may have left one; process ids come again.
+        let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir(&dir).unwrap();
         Dir(dir)
     }
@@ -490,7 +492,8 @@ fn an_unknown_cell_is_told_with_those_that_are_known() {
 fn a_child_gets_what_was_set() {
     assert_eq!(vitess().subprocess(), Subprocess::default());
     let dir = Dir::new();
-    let file = dir.file("cells.json", r#"{"nyc": "a"}"#);
+    // What is set goes before what the file says.
+    let file = dir.file("cells.json", r#"{"nyc": {"addrs": "a", "session_timeout": "9s"}}"#);
     let cells = Cells::builder()
         .config_file(&file)
         .local_cell("nyc")

@@ -29,6 +29,12 @@ struct CopyItem {
 
 pub(super) async fn run(context: &mut Context, args: Cp) -> Result<(), Stop> {
     let to = Place::new(&args.destination).map_err(|err| Stop::Failed(err.during(VERB)))?;
+    if to == Place::Stream && context.out.is_json() {
+        return Err(usage(
+            "-",
+            "the data would stand within the JSON document; zk cat --json has it",
+        ));
+    }
     if !to.is_node() && !args.sources.iter().any(|source| is_node(source)) {
         return Err(usage("", "neither side is a node; a node is /zk/<cell>/…"));
     }
@@ -68,14 +74,11 @@ pub(super) async fn run(context: &mut Context, args: Cp) -> Result<(), Stop> {
             }
         };
         context.done();
-        if context.out.is_json() && to != Place::Stream {
-            context.out.item(&CopyItem {
-                source: from.to_string(),
-                destination: to.to_string(),
-                size: data.len(),
-            })?;
-        } else if to == Place::Stream {
+        if to == Place::Stream {
             context.out.raw(&data)?;
+        } else {
+            let (source, destination) = (from.to_string(), to.to_string());
+            context.out.item(&CopyItem { source, destination, size: data.len() })?;
         }
     }
     Ok(())

@@ -26,9 +26,6 @@ pub(super) async fn run(context: &mut Context, args: Rm) -> Result<(), Stop> {
     }
     let missing = Missing::ignored_if(args.force);
     let targets = target::resolve(context, VERB, &args.paths, missing).await;
-    if args.recursive {
-        refuse_tops(targets.iter().map(|target| target.path.as_str()), args.force_top)?;
-    }
     let conn = context.conn.clone();
     let deletes = targets.into_iter().map(|target| -> BoxFuture<'_, _> {
         let path = target.path;
@@ -61,7 +58,7 @@ pub(super) async fn run(context: &mut Context, args: Rm) -> Result<(), Stop> {
 
 /// Refuses the whole command for the sake of one path: nothing has been deleted yet.
 ///
-/// A pattern is judged as it is written, too: `/zk/*/vt` is as general as what it matches.
+/// A pattern is judged as it is written: no wildcard crosses a `/`, so what it matches lies as deep.
 fn refuse_tops<'a>(paths: impl Iterator<Item = &'a str>, forced: bool) -> Result<(), Stop> {
     for path in paths {
         let depth = path.split('/').filter(|component| !component.is_empty()).count();

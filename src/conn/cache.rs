@@ -1,10 +1,11 @@
 //! At most one connection for each cell, made when it is first asked for.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::dialer::{self, Dialer};
+use super::dialer::{self, Dialer, Dialled};
 use super::{Conn, Pending};
 use crate::cells::{CellConfig, Cells};
 use crate::error::{Error, ErrorKind};
@@ -30,13 +31,23 @@ use crate::request::{Reply, Request};
 pub struct ConnCache(Arc<Inner>);
 
 struct Inner {
-    cells: Cells,
     dialers: Vec<Arc<dyn Dialer>>,
-    /// `None` once it is closed.
-    conns: Mutex<Option<Conns>>,
+    state: Mutex<State>,
 }
 
-type Conns = BTreeMap<CellName, Arc<dyn Conn>>;
+struct State {
+    cells: Cells,
+    /// Counts what makes a connection that was given out the wrong one.
+    epoch: u64,
+    /// `None` once it is closed.
+    slots: Option<BTreeMap<CellName, Slot>>,
+}
+
+/// A connection, and what it was made for.
+struct Slot {
+    cell: CellConfig,
+    dialled: Dialled,
+}
 
 impl ConnCache {
     /// A cache over `cells` with the dialers of this build. Nothing is dialled yet.
@@ -46,12 +57,19 @@ impl ConnCache {
 
     /// A cache that makes its connections by `dialers`; the first that knows an address is taken.
     pub fn with_dialers(cells: Cells, dialers: Vec<Arc<dyn Dialer>>) -> Self {
-        ConnCache(Arc::new(Inner { cells, dialers, conns: Mutex::new(Some(Conns::new())) }))
+        let state = State { cells, epoch: 0, slots: Some(BTreeMap::new()) };
+        ConnCache(Arc::new(Inner { dialers, state: Mutex::new(state) }))
     }
 
-    /// The cells that it connects to.
-    pub fn cells(&self) -> &Cells {
-        &self.0.cells
+    /// The cells that it connects to, as they are now.
+    pub fn cells(&self) -> Cells {
+        self.0.state().cells.clone()
+    }
+
+    /// A number that grows when a connection that [`conn`](Self::conn) gave is no longer the one
+    /// that it would give.
+    pub(super) fn epoch(&self) -> u64 {
+        self.0.state().epoch
     }
 
     /// The connection to `cell`. Its paths are those of the cell's servers.
@@ -63,34 +81,49 @@ impl ConnCache {
     /// `UnknownCell`, `Closed` after [`close`](Self::close), `Unsupported` for an address that no
     /// dialer knows, and what the dialer says.
     pub fn conn(&self, cell: &CellName) -> Result<Arc<dyn Conn>, Error> {
-        let config = self.0.cells.cell(cell)?;
-        let mut conns = self.0.conns();
-        let Some(conns) = conns.as_mut() else {
+        let mut state = self.0.state();
+        let config = state.cells.cell(cell)?;
+        let name = config.name.clone();
+        let Some(slots) = state.slots.as_mut() else {
             return Err(Error::new("cell", cell.as_str(), ErrorKind::Closed));
         };
-        let conn = match conns.get(&config.name) {
-            Some(conn) => conn.clone(),
-            None => {
-                let conn = self.dial(&config)?;
-                conns.insert(config.name.clone(), conn.clone());
-                conn
+        let slot = match slots.entry(name.clone()) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(place) => {
+                let dialled = self.0.dial(&config)?;
+                place.insert(Slot { cell: config, dialled })
             }
         };
-        Ok(Arc::new(Cached { cache: Arc::downgrade(&self.0), cell: config.name, conn }))
+        let conn = slot.dialled.conn().clone();
+        Ok(Arc::new(Cached { cache: Arc::downgrade(&self.0), cell: name, conn }))
     }
 
-    fn dial(&self, config: &CellConfig) -> Result<Arc<dyn Conn>, Error> {
-        let dialled = self.0.dialers.iter().find_map(|dialer| dialer.dial(config));
-        dialled.unwrap_or_else(|| {
-            Err(Error::new("cell", config.name.as_str(), ErrorKind::Unsupported)
-                .with_detail(format!("this build cannot connect to {}", config.address)))
-        })
+    /// Goes over to `cells`. Connections whose cells are the same stay as they are; one whose cell
+    /// has only another address goes there with its session, if it can; the others are closed
+    /// after what was asked of them is answered, and what they hold is lost.
+    pub fn replace(&self, cells: Cells) {
+        let mut state = self.0.state();
+        state.cells = cells.clone();
+        state.epoch += 1;
+        let Some(slots) = state.slots.as_mut() else { return };
+        slots.retain(|name, slot| {
+            let stays = cells.cell(name).is_ok_and(|cell| slot.follow(cell));
+            if !stays {
+                // It ends by itself; nobody waits for it.
+                drop(slot.dialled.conn().close());
+            }
+            stays
+        });
     }
 
     /// Closes all connections, and makes no more.
     pub fn close(&self) -> Pending<()> {
-        let conns = self.0.conns().take().unwrap_or_default();
-        let closing: Vec<_> = conns.values().map(|conn| conn.close()).collect();
+        let slots = {
+            let mut state = self.0.state();
+            state.epoch += 1;
+            state.slots.take().unwrap_or_default()
+        };
+        let closing: Vec<_> = slots.values().map(|slot| slot.dialled.conn().close()).collect();
         Pending::new(async move {
             let closed = futures::future::join_all(closing).await;
             closed.into_iter().collect()
@@ -98,17 +131,39 @@ impl ConnCache {
     }
 }
 
+impl Slot {
+    /// Whether this connection serves `cell` from now on.
+    fn follow(&mut self, cell: CellConfig) -> bool {
+        if self.cell == cell {
+            return true;
+        }
+        let moved = CellConfig { address: cell.address.clone(), ..self.cell.clone() } == cell;
+        let follows = moved && self.dialled.follow(&cell);
+        self.cell = cell;
+        follows
+    }
+}
+
 impl Inner {
-    fn conns(&self) -> MutexGuard<'_, Option<Conns>> {
-        self.conns.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dial(&self, config: &CellConfig) -> Result<Dialled, Error> {
+        let dialled = self.dialers.iter().find_map(|dialer| dialer.dial(config));
+        dialled.unwrap_or_else(|| {
+            Err(Error::new("cell", config.name.as_str(), ErrorKind::Unsupported)
+                .with_detail(format!("this build cannot connect to {}", config.address)))
+        })
     }
 }
 
 /// Prints the connections that there are: `nyc=zk(127.0.0.1:2181)`.
 impl fmt::Display for ConnCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let conns = self.0.conns();
-        let shown = conns.iter().flatten().map(|(cell, conn)| format!("{cell}={conn}"));
+        let state = self.0.state();
+        let slots = state.slots.iter().flatten();
+        let shown = slots.map(|(cell, slot)| format!("{cell}={}", slot.dialled.conn()));
         f.write_str(&shown.collect::<Vec<_>>().join(", "))
     }
 }
@@ -133,11 +188,16 @@ impl Conn for Cached {
     }
 
     fn close(&self) -> Pending<()> {
-        if let Some(cache) = self.cache.upgrade()
-            && let Some(conns) = cache.conns().as_mut()
-            && conns.get(&self.cell).is_some_and(|conn| Arc::ptr_eq(conn, &self.conn))
-        {
-            conns.remove(&self.cell);
+        if let Some(cache) = self.cache.upgrade() {
+            let state = &mut *cache.state();
+            if let Some(slots) = state.slots.as_mut()
+                && slots
+                    .get(&self.cell)
+                    .is_some_and(|slot| Arc::ptr_eq(slot.dialled.conn(), &self.conn))
+            {
+                slots.remove(&self.cell);
+                state.epoch += 1;
+            }
         }
         self.conn.close()
     }

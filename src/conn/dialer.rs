@@ -1,6 +1,6 @@
 //! From the address of a cell to a connection: one dialer for each kind of address.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use super::Conn;
@@ -15,7 +15,45 @@ pub trait Dialer: Debug + Send + Sync + 'static {
     /// A connection to `cell`; `None` when its address is of another kind.
     ///
     /// It does no network I/O: the connection dials when it is first used.
-    fn dial(&self, cell: &CellConfig) -> Option<Result<Arc<dyn Conn>, Error>>;
+    fn dial(&self, cell: &CellConfig) -> Option<Result<Dialled, Error>>;
+}
+
+/// Takes a connection over to the cell's new address; `false` when it must be made anew.
+type Moves = Box<dyn Fn(&CellConfig) -> bool + Send + Sync>;
+
+/// A connection to a cell, and whether it can follow the cell to another address.
+pub struct Dialled {
+    conn: Arc<dyn Conn>,
+    moves: Option<Moves>,
+}
+
+impl Dialled {
+    /// A connection that stays where it is: a cell that moves gets a new one.
+    pub fn new(conn: impl Conn) -> Self {
+        Dialled { conn: Arc::new(conn), moves: None }
+    }
+
+    /// The same, with `moves` to take it along when only the address of the cell has changed; it
+    /// says `false` when that cannot be.
+    #[must_use]
+    pub fn moving(mut self, moves: impl Fn(&CellConfig) -> bool + Send + Sync + 'static) -> Self {
+        self.moves = Some(Box::new(moves));
+        self
+    }
+
+    pub(super) fn conn(&self) -> &Arc<dyn Conn> {
+        &self.conn
+    }
+
+    pub(super) fn follow(&self, cell: &CellConfig) -> bool {
+        self.moves.as_ref().is_some_and(|moves| moves(cell))
+    }
+}
+
+impl fmt::Debug for Dialled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialled").field("conn", &self.conn).finish_non_exhaustive()
+    }
 }
 
 /// The dialers of this build.
@@ -28,10 +66,16 @@ pub(super) fn all() -> Vec<Arc<dyn Dialer>> {
 struct Quorums;
 
 impl Dialer for Quorums {
-    fn dial(&self, cell: &CellConfig) -> Option<Result<Arc<dyn Conn>, Error>> {
+    fn dial(&self, cell: &CellConfig) -> Option<Result<Dialled, Error>> {
         let Address::Zk(hosts) = &cell.address else { return None };
         let conn = ZkConn::with_hosts(hosts.clone(), options(cell));
-        Some(conn.map(|conn| Arc::new(conn) as Arc<dyn Conn>))
+        Some(conn.map(|conn| {
+            let moved = conn.clone();
+            Dialled::new(conn).moving(move |cell| match &cell.address {
+                Address::Zk(hosts) => moved.move_to(hosts.clone()),
+                _ => false,
+            })
+        }))
     }
 }
 
@@ -40,13 +84,13 @@ impl Dialer for Quorums {
 struct Memories;
 
 impl Dialer for Memories {
-    fn dial(&self, cell: &CellConfig) -> Option<Result<Arc<dyn Conn>, Error>> {
+    fn dial(&self, cell: &CellConfig) -> Option<Result<Dialled, Error>> {
         let Address::Memory(file) = &cell.address else { return None };
         let quorum = match file {
             None => Ok(MemoryQuorum::new()),
             Some(file) => MemoryQuorum::load(file),
         };
-        Some(quorum.map(|quorum| Arc::new(quorum.connect_with(options(cell))) as Arc<dyn Conn>))
+        Some(quorum.map(|quorum| Dialled::new(quorum.connect_with(options(cell)))))
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Conn, Pending};
 use crate::error::{Error, ErrorKind};
+use crate::hold::Hold;
 use crate::node::{Acl, Children, CreateOptions, Node, Stat, Version};
 use crate::path::{IntoPath, ZkPath};
 use crate::request::{
@@ -252,6 +253,20 @@ pub trait ConnExt: Conn {
     /// ZooKeeper's own `sync` does not do that on the leader; this takes the quorum's agreement.
     fn sync(&self, path: impl IntoPath) -> Pending<()> {
         send(self, Op::Sync, path.into_path(), done)
+    }
+
+    /// Proof that the node and this connection's session are there, renewed for as long as the
+    /// [`Hold`] lives: one committed write in every sixth of the session timeout, for all holds of
+    /// the cell together.
+    ///
+    /// # Errors
+    ///
+    /// `NoNode`, `NoAuth` without `READ`.
+    fn hold(&self, path: impl IntoPath) -> Pending<Hold> {
+        send(self, Op::Hold, path.into_path(), |reply| match reply {
+            Reply::Hold(hold) => Some(hold),
+            _ => None,
+        })
     }
 
     /// The session that serves the cell of `path`, opened if there is none.

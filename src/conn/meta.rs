@@ -2,6 +2,7 @@
 
 mod bottom;
 mod many;
+mod reload;
 mod top;
 
 use std::collections::HashMap;
@@ -41,9 +42,17 @@ use crate::request::{Op, Reply, Request};
 #[doc(alias = "NewMetaConn")]
 pub struct MetaConn {
     cache: ConnCache,
-    /// By the cell as callers write it.
-    routes: Mutex<HashMap<Box<str>, Arc<Route>>>,
+    routes: Mutex<Routes>,
+    reload: reload::Reload,
     top: top::Top,
+}
+
+/// Where paths go, as long as the connections are those of one epoch of the cache.
+#[derive(Default)]
+struct Routes {
+    epoch: u64,
+    /// By the cell as callers write it.
+    by_cell: HashMap<Box<str>, Arc<Route>>,
 }
 
 /// Where the paths of one cell go.
@@ -78,11 +87,16 @@ impl MetaConn {
 
     /// The tree over connections that are used elsewhere too.
     pub fn over(cache: ConnCache) -> Self {
-        MetaConn { cache, routes: Mutex::default(), top: top::Top::default() }
+        MetaConn {
+            cache,
+            routes: Mutex::default(),
+            reload: reload::Reload::default(),
+            top: top::Top::default(),
+        }
     }
 
-    /// The cells of this tree.
-    pub fn cells(&self) -> &Cells {
+    /// The cells of this tree, as they are now.
+    pub fn cells(&self) -> Cells {
         self.cache.cells()
     }
 
@@ -93,8 +107,12 @@ impl MetaConn {
             // Says what is wrong with it.
             _ => return Err(Cells::cell_of(path).err().unwrap_or_else(|| no_cell(path))),
         };
+        let epoch = self.cache.epoch();
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(route) = routes.get(written) {
+        if routes.epoch != epoch {
+            *routes = Routes { epoch, ..Routes::default() };
+        }
+        if let Some(route) = routes.by_cell.get(written) {
             return Ok(route.clone());
         }
         let name = CellName::new(written).map_err(|err| err.at(path))?;
@@ -103,7 +121,7 @@ impl MetaConn {
         let conn = self.cache.conn(&config.name).map_err(|err| err.at(path))?;
         let rebase = Rebase::new(Cells::path_of(&name), config.mount().to().clone());
         let route = Arc::new(Route { cell: config.name, conn, rebase });
-        routes.insert(written.into(), route.clone());
+        routes.by_cell.insert(written.into(), route.clone());
         Ok(route)
     }
 }
@@ -119,7 +137,7 @@ impl Conn for MetaConn {
             Op::ReadMany(_) => return self.read_many(request),
             Op::Multi(_) => self.multi(request),
             _ if top::is_top(&request.path) => {
-                self.top.answer(self.cells(), &request).map(|reply| Pending::ready(Ok(reply)))
+                self.top.answer(&self.cells(), &request).map(|reply| Pending::ready(Ok(reply)))
             }
             Op::Create { .. } => self.create(request),
             _ => self.route(&request.path).map(|route| route.call(request)),
@@ -128,7 +146,8 @@ impl Conn for MetaConn {
     }
 
     fn close(&self) -> Pending<()> {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.routes.lock().unwrap_or_else(PoisonError::into_inner) = Routes::default();
+        self.reload.stop();
         self.top.close();
         self.cache.close()
     }

@@ -32,10 +32,11 @@ impl<T: Send + 'static> Pending<T> {
         Pending(State::Running(Box::pin(future)))
     }
 
-    /// An answer to come and who gives it. A responder that is dropped gives `gone`.
-    pub fn channel(gone: Error) -> (Responder<T>, Self) {
+    /// An answer to come and who gives it. A responder that is dropped
+    /// gives `gone`.
+    pub fn channel(gone: impl FnOnce() -> Error + Send + 'static) -> (Responder<T>, Self) {
         let (sender, answer) = oneshot::channel();
-        let pending = Pending::new(async move { answer.await.unwrap_or(Err(gone)) });
+        let pending = Pending::new(async move { answer.await.unwrap_or_else(|_| Err(gone())) });
         (Responder(sender), pending)
     }
 

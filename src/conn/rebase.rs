@@ -33,6 +33,7 @@ pub(crate) fn respell(reply: Reply, asked: &ZkPath, back: &Rebase) -> Reply {
         Reply::Children(children, watch) => Reply::Children(children, at(watch)),
         Reply::Exists(stat, watch) => Reply::Exists(stat, at(watch)),
         Reply::Tree(tree) => Reply::Tree(tree.respelled(asked.clone(), back.clone())),
+        Reply::Hold(hold) => Reply::Hold(hold.at(asked.clone())),
         Reply::Created(path, stat) => Reply::Created(spell(path), stat),
         Reply::Paths(paths) => Reply::Paths(paths.into_iter().map(spell).collect()),
         Reply::Many(found) => Reply::Many(

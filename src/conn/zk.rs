@@ -4,30 +4,31 @@
 //!
 //! | the crate | here |
 //! |---|---|
-//! | queues requests without end, also while disconnected, and executes them later | a bounded [queue](self) with deadlines in front of it; it gets requests only while connected, 256 at once |
-//! | does not put tree watches back after a reconnect | they are put back, and tell a gap |
-//! | can never reconnect past 128 KiB of watched paths | `TooManyWatches` past 100 KiB |
+//! | queues requests without end, also while disconnected, and executes them later | a bounded queue with deadlines in front of it; it gets requests only while connected, 256 at once |
+//! | reconnects by itself, with pauses that double without a limit | it serves one connection; sessions are attached again from here, within half a second of a server's return |
+//! | does not put tree watches back after a reconnect, and can never reconnect past 128 KiB of watched paths | every watch is left again from here; `TooManyWatches` past 100 KiB |
+//! | gives a session up after 7/5 of its timeout | only a server ends a session |
 //! | tells a broken connection in many words | every one of them leaves a write's outcome open |
 //! | lets a request of more than 1 MiB cost the connection | `TooLarge`, before it is sent |
 //! | tries a silent host for 2/5 of a session timeout | all hosts are asked at once first |
-//! | gives a session up after 7/5 of its timeout, for good | a new one is dialled, a generation higher |
 
 mod dial;
 mod driver;
 mod exec;
-mod io;
 mod link;
+mod outcome;
 mod queue;
 mod read_many;
 mod signal;
 mod translate;
+mod transport;
 mod watches;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::conn::options::SessionOptions;
-use crate::conn::{Conn, ConnExt as _, Pending, rebase};
+use crate::conn::{Conn, ConnExt as _, Pending, io, rebase};
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
 use crate::node::Version;
@@ -53,7 +54,7 @@ use queue::Queue;
 #[doc(alias = "DialZk")]
 #[derive(Clone)]
 pub struct ZkConn {
-    hosts: Arc<Hosts>,
+    hosts: Arc<Mutex<Arc<Hosts>>>,
     chroot: Option<Rebase>,
     queue: Queue,
 }
@@ -79,10 +80,10 @@ impl ZkConn {
             .then(|| Rebase::new(ZkPath::root(), hosts.chroot().clone()));
         let (queue, commands) = Queue::new();
         let driver = Driver::new(hosts.clone(), Arc::new(options), commands);
-        io::spawn(driver.run()).map_err(|why| {
-            Error::new("dial", hosts.to_string(), ErrorKind::NotSent).with_detail(why)
-        })?;
-        Ok(ZkConn { hosts, chroot, queue })
+        let shown = hosts.to_string();
+        io::spawn(driver.run())
+            .map_err(|why| Error::new("dial", shown, ErrorKind::NotSent).with_detail(why))?;
+        Ok(ZkConn { hosts: Arc::new(Mutex::new(hosts)), chroot, queue })
     }
 
     /// A connection with a session.
@@ -101,6 +102,25 @@ impl ZkConn {
         let conn = Self::new(hosts, options)?;
         conn.session("/").await.map_err(|err| err.during("connect").at(hosts))?;
         Ok(conn)
+    }
+
+    /// Goes over to `hosts`, other servers of the same quorum: calls under way are answered, the
+    /// session is attached again there and keeps what it holds.
+    ///
+    /// If they are another quorum's servers after all, the session is over, and a new one begins.
+    /// `false`: with another chroot every path would mean another node, so nothing is done.
+    pub fn move_to(&self, hosts: Hosts) -> bool {
+        let mut current = self.current();
+        if hosts.chroot() != current.chroot() {
+            return false;
+        }
+        *current = Arc::new(hosts);
+        self.queue.move_to(current.clone());
+        true
+    }
+
+    fn current(&self) -> MutexGuard<'_, Arc<Hosts>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,12 +169,12 @@ fn expected_version(op: &Op, index: Option<usize>) -> Option<Version> {
 
 impl fmt::Display for ZkConn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "zk({})", self.hosts)
+        write!(f, "zk({})", self.current())
     }
 }
 
 impl fmt::Debug for ZkConn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ZkConn").field("hosts", &self.hosts).finish_non_exhaustive()
+        f.debug_struct("ZkConn").field("hosts", &*self.current()).finish_non_exhaustive()
     }
 }

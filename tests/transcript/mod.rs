@@ -136,6 +136,8 @@ impl Sandbox {
     /// An empty one; `name` tells whose it is.
     pub(crate) fn new(name: &str) -> Sandbox {
         let dir = std::env::temp_dir().join(format!("zkcells-{name}-{}", std::process::id()));
+        // A run that was killed may have left one; process ids come again.
+        let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         Sandbox(dir)
     }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::opening::Opening;
 use super::quorum::MemoryQuorum;
-use super::watches::Watcher;
+use super::watches::{Held, Watcher};
 use crate::conn::{Conn, Pending};
 use crate::error::{Error, ErrorKind};
+use crate::hold::Hold;
 use crate::request::{LeaveWatch, Op, Reply, Request};
 use crate::session::{Session, SessionState};
 use crate::watch::{TreeSender, TreeWatch, Watch, WatchSender};
@@ -79,7 +80,7 @@ impl MemoryConn {
             return Err(request.error(ErrorKind::AuthFailed).with_detail(why));
         }
         let Request { op, path, .. } = request;
-        let (watcher, left) = Left::by(request);
+        let (watcher, left) = Left::by(request, &self.session);
         let reply = self.quorum.execute(self.session.id(), op, path, watcher);
         match reply {
             Err(err) if err.kind() == ErrorKind::SessionExpired && closed() => {
@@ -107,11 +108,12 @@ enum Left {
     Nothing,
     Once(Watch),
     Tree(TreeWatch),
+    Hold(Hold),
 }
 
 impl Left {
     /// What `request` leaves, and the other end of it, for the quorum.
-    fn by(request: &Request) -> (Option<Box<dyn Watcher>>, Left) {
+    fn by(request: &Request, session: &Session) -> (Option<Box<dyn Watcher>>, Left) {
         match request.op {
             Op::Get(LeaveWatch::Yes)
             | Op::Children(LeaveWatch::Yes)
@@ -122,6 +124,11 @@ impl Left {
             Op::WatchTree => {
                 let (sender, tree) = TreeWatch::channel(request.path.clone());
                 (Some(Box::<TreeSender>::new(sender)), Left::Tree(tree))
+            }
+            Op::Hold => {
+                let path = request.path.clone();
+                let (sender, hold) = Hold::channel(path.clone(), session.clone(), None);
+                (Some(Box::new(Held { path, sender })), Left::Hold(hold))
             }
             _ => (None, Left::Nothing),
         }
@@ -135,6 +142,7 @@ impl Left {
             }
             (Left::Once(watch), Reply::Exists(stat, _)) => Reply::Exists(stat, Some(watch)),
             (Left::Tree(tree), _) => Reply::Tree(tree),
+            (Left::Hold(hold), _) => Reply::Hold(hold),
             (_, reply) => reply,
         }
     }

@@ -142,6 +142,12 @@ impl State {
             Op::Multi(ops) => self.multi(session, ops),
             // All who ask share one state, so that nobody is ever behind.
             Op::Sync => Ok(Reply::Done),
+            Op::Hold => {
+                // What a check in a multi needs.
+                self.read(session, path).map_err(refused)?;
+                self.watch(Watched::Tree, session, path, watcher);
+                Ok(Reply::Done)
+            }
             // That it is there is all; whoever opened it has the handle.
             Op::Session => Ok(Reply::Done),
         }

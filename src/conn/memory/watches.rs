@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::access::{self, Identity};
 use super::transaction::Change;
+use crate::hold::{HoldSender, Loss};
 use crate::node::Perms;
 use crate::path::ZkPath;
 use crate::watch::{Event, EventKind, TreeSender, WatchSender};
@@ -41,6 +42,24 @@ impl Watcher for TreeSender {
 
     fn is_withdrawn(&self) -> bool {
         TreeSender::is_withdrawn(self)
+    }
+}
+
+/// Watches over a node that is held.
+pub(super) struct Held {
+    pub(super) path: ZkPath,
+    pub(super) sender: HoldSender,
+}
+
+impl Watcher for Held {
+    fn tell(&mut self, event: &Event) {
+        if event.kind == EventKind::Deleted && event.path == self.path {
+            self.sender.lose(Loss::Deleted);
+        }
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.sender.is_released()
     }
 }
 

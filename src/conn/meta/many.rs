@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{MetaConn, Route, top};
+use super::{MetaConn, Route, bottom, top};
 use crate::conn::rebase::{respell_error, respell_multi};
 use crate::conn::{Conn as _, Pending};
 use crate::error::{Error, ErrorKind};
@@ -97,7 +97,7 @@ impl MetaConn {
             Read::Children(_) => Op::Children(LeaveWatch::No),
             Read::Exists(_) => Op::Exists(LeaveWatch::No),
         };
-        match self.top.answer(cells, &Request::new(op, read.path().clone()))? {
+        match self.top.answer(&cells, &Request::new(op, read.path().clone()))? {
             Reply::Node(node, _) => Ok(ReadReply::Node(node)),
             Reply::Children(children, _) => Ok(ReadReply::Children(children.names)),
             Reply::Exists(stat, _) => Ok(ReadReply::Exists(stat)),
@@ -116,6 +116,13 @@ impl MetaConn {
                 let err = Error::new("multi", op.path(), ErrorKind::ReadOnly).with_index(index);
                 return Err(err.with_detail("it is no node of any quorum"));
             }
+            if let MultiOp::Create { path, options, .. } = op
+                && options.mode.is_sequential()
+                && let Some(why) = bottom::numbers_a_cell(path)
+            {
+                let err = Error::new("multi", path, ErrorKind::BadPath).with_index(index);
+                return Err(err.with_detail(why));
+            }
             let route = self.route(op.path()).map_err(|err| err.with_index(index))?;
             if let Some(first) = routes.first()
                 && first.cell != route.cell
@@ -132,9 +139,10 @@ impl MetaConn {
             return Ok(Pending::ready(Ok(Reply::Multi(Vec::new()))));
         };
         let asked: Vec<_> = ops.iter().map(|op| op.path().clone()).collect();
-        let makes_bottom = ops
+        let creates: Vec<_> = ops
             .iter()
-            .any(|op| matches!(op, MultiOp::Create { path, .. } if path.components().count() <= 3));
+            .map(|op| matches!(op, MultiOp::Create { .. }).then(|| op.path().clone()))
+            .collect();
         let mut moved = Vec::with_capacity(ops.len());
         for (op, route) in ops.iter().zip(&routes) {
             let op = op.clone().rebased(&route.rebase);
@@ -146,9 +154,16 @@ impl MetaConn {
         let answer = route.conn.call(sent.clone());
         Ok(Pending::new(async move {
             let answer = match answer.await {
-                Err(err) if makes_bottom && err.kind() == ErrorKind::NoNode => {
-                    route.make_bottom(&sent, false).await;
-                    route.conn.call(sent).await
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    match err.index().and_then(|index| creates.get(index)?.as_ref()) {
+                        Some(path) if bottom::stands_on_bottom(path) => {
+                            match route.make_bottom(&sent, bottom::is_bottom(path)).await {
+                                Ok(()) => route.conn.call(sent).await,
+                                Err(err) => Err(err),
+                            }
+                        }
+                        _ => Err(err),
+                    }
                 }
                 answer => answer,
             };

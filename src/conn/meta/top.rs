@@ -1,20 +1,19 @@
 //! The node `/zk`, which no quorum has: its children are the cells.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cells::Cells;
 use crate::error::{Error, ErrorKind};
 use crate::node::{Acl, Children, Node, Perms, Stat};
 use crate::path::ZkPath;
 use crate::request::{LeaveWatch, Op, Reply, Request};
-use crate::watch::{Watch, WatchSender};
+use crate::watch::{EventKind, Watch, WatchSender};
 
 pub(super) fn is_top(path: &ZkPath) -> bool {
     path.as_str() == Cells::PREFIX
 }
 
-/// The watches on it. The set of cells stays as it is while the connection lives, so all that they
-/// have to tell is the end.
+/// The watches on it: a change of the cells is a change of its children.
 #[derive(Default)]
 pub(super) struct Top {
     watches: Mutex<Watches>,
@@ -22,13 +21,15 @@ pub(super) struct Top {
 
 #[derive(Default)]
 struct Watches {
-    waiting: Vec<WatchSender>,
+    /// On what it holds, which never changes.
+    data: Vec<WatchSender>,
+    children: Vec<WatchSender>,
     closed: bool,
 }
 
 impl Top {
     pub(super) fn answer(&self, cells: &Cells, request: &Request) -> Result<Reply, Error> {
-        if self.watches.lock().unwrap_or_else(PoisonError::into_inner).closed {
+        if self.watches().closed {
             return Err(request.error(ErrorKind::Closed));
         }
         let names: Vec<String> = cells.known().iter().map(ToString::to_string).collect();
@@ -40,7 +41,7 @@ impl Top {
                 Reply::Node(Node { stat, ..Node::default() }, self.watch(path, *leave))
             }
             Op::Children(leave) => {
-                Reply::Children(Children { names, stat }, self.watch(path, *leave))
+                Reply::Children(Children { names, stat }, self.watch_children(path, *leave))
             }
             Op::Exists(leave) => Reply::Exists(Some(stat), self.watch(path, *leave)),
             Op::Acl => Reply::Acl(vec![Acl::world(Perms::READ)], stat),
@@ -59,20 +60,36 @@ impl Top {
     }
 
     fn watch(&self, path: &ZkPath, leave: LeaveWatch) -> Option<Watch> {
-        if leave == LeaveWatch::No {
-            return None;
+        leave_in(&mut self.watches().data, path, leave)
+    }
+
+    fn watch_children(&self, path: &ZkPath, leave: LeaveWatch) -> Option<Watch> {
+        leave_in(&mut self.watches().children, path, leave)
+    }
+
+    /// The cells are others now.
+    pub(super) fn changed(&self) {
+        for sender in std::mem::take(&mut self.watches().children) {
+            sender.fire(EventKind::ChildrenChanged);
         }
-        let (sender, watch) = Watch::channel(path.clone());
-        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        watches.waiting.retain(|waiting| !waiting.is_withdrawn());
-        watches.waiting.push(sender);
-        Some(watch)
     }
 
     /// Watches tell the end as they are dropped.
     pub(super) fn close(&self) {
-        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        watches.closed = true;
-        watches.waiting.clear();
+        *self.watches() = Watches { closed: true, ..Watches::default() };
     }
+
+    fn watches(&self) -> MutexGuard<'_, Watches> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn leave_in(waiting: &mut Vec<WatchSender>, path: &ZkPath, leave: LeaveWatch) -> Option<Watch> {
+    if leave == LeaveWatch::No {
+        return None;
+    }
+    let (sender, watch) = Watch::channel(path.clone());
+    waiting.retain(|waiting| !waiting.is_withdrawn());
+    waiting.push(sender);
+    Some(watch)
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use zookeeper_client as zk;
 
 use super::exec::commit;
+use super::transport::Transport;
 use crate::conn::options::SessionOptions;
 use crate::deadline::Deadline;
 use crate::error::ErrorKind;
@@ -22,15 +23,17 @@ use crate::error::ErrorKind;
 const DIAL: Duration = Duration::from_secs(10);
 /// How long hosts that have not answered yet are waited for once one has.
 const GRACE: Duration = Duration::from_millis(100);
+/// How long they are waited for once one listens without saying whether it serves.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A session that was just opened.
+/// A session that a server serves.
 pub(super) struct Dialled {
-    pub(super) client: zk::Client,
-    /// When the request was sent that opened it.
+    pub(super) transport: Transport,
+    /// When the request was sent that proved it.
     pub(super) sent: Deadline,
 }
 
-/// Why no session was opened.
+/// Why no server serves a session.
 #[derive(Clone, Debug)]
 pub(super) struct DialError {
     pub(super) kind: ErrorKind,
@@ -40,14 +43,26 @@ pub(super) struct DialError {
     pub(super) is_final: bool,
 }
 
-/// Opens a session with one of `hosts`. After another session (`again`) it first takes the quorum's
-/// agreement, so that a connection's reads never go back.
+/// What to ask servers for.
+pub(super) enum Wanted {
+    /// A session, the first of a connection.
+    First,
+    /// A session after another one.
+    Next,
+    /// The session that was there before the connection broke.
+    Again(zk::SessionInfo),
+}
+
+/// Gets a session from one of `hosts`.
+///
+/// But for the first of a connection, it takes the quorum's agreement before anything else, so that
+/// a connection's reads never go back, whichever server now serves them.
 pub(super) async fn dial(
     hosts: &[String],
     options: &SessionOptions,
-    again: bool,
+    wanted: Wanted,
 ) -> Result<Dialled, DialError> {
-    match timeout(DIAL, dial_untimed(hosts, options, again)).await {
+    match timeout(DIAL, dial_untimed(hosts, options, wanted)).await {
         Ok(answer) => answer,
         Err(_) => Err(DialError {
             kind: ErrorKind::NotSent,
@@ -60,7 +75,7 @@ pub(super) async fn dial(
 async fn dial_untimed(
     hosts: &[String],
     options: &SessionOptions,
-    again: bool,
+    wanted: Wanted,
 ) -> Result<Dialled, DialError> {
     let (good, bad) = survey(hosts).await;
     if good.is_empty() {
@@ -68,29 +83,37 @@ async fn dial_untimed(
         let why: Vec<String> = bad.iter().map(|(host, why)| format!("{host}: {why}")).collect();
         return Err(DialError { kind: ErrorKind::NotSent, why: why.join("; "), is_final });
     }
-    let mut connector =
-        zk::Client::connector().with_session_timeout(options.session_timeout).with_fail_eagerly();
+    let hosts = good.join(",");
+    open(&hosts, options, wanted).await.map_err(|err| DialError {
+        kind: match err {
+            zk::Error::AuthFailed => ErrorKind::AuthFailed,
+            zk::Error::SessionExpired | zk::Error::SessionMoved => ErrorKind::SessionExpired,
+            _ => ErrorKind::NotSent,
+        },
+        is_final: matches!(err, zk::Error::AuthFailed),
+        why: match err {
+            zk::Error::AuthFailed => format!("{hosts} did not accept our identity"),
+            err => format!("{hosts}: {err}"),
+        },
+    })
+}
+
+async fn open(hosts: &str, options: &SessionOptions, wanted: Wanted) -> Result<Dialled, zk::Error> {
+    let mut connector = zk::Client::connector().with_session_timeout(options.session_timeout);
     for auth in &options.auth {
         connector = connector.with_auth(&auth.scheme, auth.secret.expose().as_bytes());
     }
-    let sent = Deadline::now();
-    let client = match connector.connect(&good.join(",")).await {
-        Ok(client) if again => commit(&client, "/").await.map(|()| client),
-        other => other,
-    };
-    match client {
-        Ok(client) => Ok(Dialled { client, sent }),
-        Err(zk::Error::AuthFailed) => Err(DialError {
-            kind: ErrorKind::AuthFailed,
-            why: format!("{} did not accept our identity", good.join(",")),
-            is_final: true,
-        }),
-        Err(err) => Err(DialError {
-            kind: ErrorKind::NotSent,
-            why: format!("{}: {err}", good.join(",")),
-            is_final: false,
-        }),
+    let first = matches!(wanted, Wanted::First);
+    if let Wanted::Again(session) = wanted {
+        connector = connector.with_session(session);
     }
+    let mut sent = Deadline::now();
+    let transport = Transport::connect(connector, hosts).await?;
+    if !first {
+        sent = Deadline::now();
+        commit(&transport.client, "/").await?;
+    }
+    Ok(Dialled { transport, sent })
 }
 
 /// What a host said when it was asked whether it serves.
@@ -134,14 +157,19 @@ async fn survey(hosts: &[String]) -> Survey {
         hosts.iter().map(|host| async move { (host.clone(), ask(host).await) }).collect();
     let mut answers = Vec::new();
     let mut serving = false;
+    let mut until = None;
     loop {
-        let next = if serving {
-            timeout(GRACE, asked.next()).await.unwrap_or(None)
-        } else {
-            asked.next().await
+        let next = match until {
+            Some(until) => timeout_at(until, asked.next()).await.unwrap_or(None),
+            None => asked.next().await,
         };
         let Some((host, answer)) = next else { break };
         serving |= answer == Answer::Serves;
+        if serving {
+            until = Some(Instant::now() + GRACE);
+        } else if answer == Answer::Listens {
+            until = until.or(Some(Instant::now() + PATIENCE));
+        }
         answers.push((host, answer));
     }
     let wanted = if serving { Answer::Serves } else { Answer::Listens };

@@ -118,6 +118,15 @@ pub(super) async fn run(
         }
         Op::ReadMany(reads) => read_many(&client, reads).await,
         Op::Multi(ops) => multi(&client, ops).await,
+        Op::Hold => {
+            let mut writer = client.new_multi_writer();
+            writer.add_check_version(path, -1)?;
+            match writer.commit().await {
+                // The hold is made where it is renewed; this reply is replaced there.
+                Ok(_) => Ok(Reply::Done.into()),
+                Err(err) => Err(zk::Error::from(err).into()),
+            }
+        }
         Op::Sync => {
             commit(&client, path).await?;
             Ok(Reply::Done.into())

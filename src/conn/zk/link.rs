@@ -9,15 +9,17 @@ use futures::future::BoxFuture;
 use zookeeper_client as zk;
 
 use super::dial::{DialError, Dialled};
+use super::transport::Transport;
 use crate::session::{Session, SessionSender, SessionState};
 
-/// The pauses between dials: doubling from the first to the last, each with up to half more.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// The pauses between dials: doubling from the first to the last, each with up to half less. The
+/// last is what a server's return may wait for us.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(super) enum Link {
-    /// Nobody has asked for anything since the last session ended.
+    /// Nothing is under way.
     #[default]
     Idle,
     Dialling(BoxFuture<'static, Result<Dialled, DialError>>),
@@ -26,19 +28,25 @@ pub(super) enum Link {
     Up(Up),
 }
 
-/// A live session.
+/// A server that serves our session.
 pub(super) struct Up {
-    pub(super) client: zk::Client,
+    pub(super) transport: Transport,
+    states: zk::StateWatcher,
+}
+
+/// A session that servers have not ended, as far as we know.
+pub(super) struct Alive {
     pub(super) session: Session,
     pub(super) sender: SessionSender,
-    pub(super) connected: bool,
-    states: zk::StateWatcher,
+    /// What servers want to see to give it back to us.
+    pub(super) info: zk::SessionInfo,
 }
 
 pub(super) enum LinkEvent {
     Dialled(Result<Dialled, DialError>),
     PauseOver,
-    State(zk::SessionState),
+    /// The connection broke, or a server ended the session.
+    Broke(zk::SessionState),
 }
 
 impl Link {
@@ -53,7 +61,12 @@ impl Link {
                 pause.await;
                 LinkEvent::PauseOver
             }
-            Link::Up(up) => LinkEvent::State(up.states.changed().await),
+            Link::Up(up) => loop {
+                let state = up.states.changed().await;
+                if state != zk::SessionState::SyncConnected {
+                    return LinkEvent::Broke(state);
+                }
+            },
         }
     }
 
@@ -70,33 +83,34 @@ impl Link {
         Link::Pausing(Box::pin(tokio::time::sleep(pause)))
     }
 
-    /// The session, while a server answers it.
-    pub(super) fn connected(&self) -> Option<&Up> {
+    /// The way to the server, while one serves us.
+    pub(super) fn client(&self) -> Option<&zk::Client> {
         match self {
             // The crate knows of a break before it has told us.
-            Link::Up(up)
-                if up.connected && up.client.state() == zk::SessionState::SyncConnected =>
-            {
-                Some(up)
-            }
+            Link::Up(up) => Some(&up.transport.client)
+                .filter(|client| client.state() == zk::SessionState::SyncConnected),
             _ => None,
         }
     }
 }
 
 impl Up {
-    pub(super) fn new(dialled: Dialled, generation: u64) -> Self {
-        let Dialled { client, sent } = dialled;
+    pub(super) fn new(transport: Transport) -> Self {
+        Up { states: transport.client.state_watcher(), transport }
+    }
+}
+
+impl Alive {
+    pub(super) fn new(dialled: &Dialled, generation: u64) -> Self {
+        let client = &dialled.transport.client;
         let id = client.session_id().0;
-        let (sender, session) = Session::channel(id, client.session_timeout(), generation, sent);
-        Up { states: client.state_watcher(), client, session, sender, connected: true }
+        let (sender, session) =
+            Session::channel(id, client.session_timeout(), generation, dialled.sent);
+        Alive { session, sender, info: client.session().clone() }
     }
 
-    /// Ends the session, and waits until the server has seen it.
-    pub(super) async fn close(self) {
-        let Up { client, sender, mut states, .. } = self;
-        sender.set(SessionState::Closed);
-        drop(client);
-        while !states.changed().await.is_terminated() {}
+    /// Says how it ended.
+    pub(super) fn end(self, how: SessionState) {
+        self.sender.set(how);
     }
 }

@@ -1,12 +1,15 @@
 //! The way into a session: calls wait here, in order, bounded, each with its deadline.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
 use crate::conn::{Pending, Responder};
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
+use crate::hosts::Hosts;
 use crate::request::{Reply, Request};
 
 /// How many calls may wait for a session at once; another one is refused as not sent.
@@ -22,6 +25,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 pub(super) enum Command {
     Call(Job),
+    Move(Arc<Hosts>),
     Close(Responder<()>),
 }
 
@@ -35,6 +39,8 @@ pub(super) struct Job {
     pub(super) place: Option<Place>,
     /// Whether a watch of it is left with the server.
     pub(super) watched: bool,
+    /// The latest transaction that had been seen when it was sent.
+    pub(super) before: i64,
     /// How often a watch that is fed had to be read again.
     pub(super) rereads: u32,
 }
@@ -78,30 +84,123 @@ impl Queue {
                 "{WAITING} requests wait for this cell already; call it with fewer at once"
             ))));
         }
-        let closed = request.error(ErrorKind::Closed);
-        let (responder, pending) = Pending::channel(closed.clone());
         let request = Arc::new(request);
+        let asked = request.clone();
+        let (responder, pending) = Pending::channel(move || asked.error(ErrorKind::Closed));
         let job = Job {
             request,
             responder: Some(responder),
             place: Some(place),
             watched: false,
+            before: 0,
             rereads: 0,
         };
-        match self.commands.send(Command::Call(job)) {
-            Ok(()) => pending,
-            Err(_) => Pending::ready(Err(closed)),
-        }
+        // Of a closed connection the responder is gone with the command, and tells it.
+        let _ = self.commands.send(Command::Call(job));
+        pending
+    }
+
+    /// Lets the connection go over to other servers.
+    pub(super) fn move_to(&self, hosts: Arc<Hosts>) {
+        // A connection that is closed goes nowhere.
+        let _ = self.commands.send(Command::Move(hosts));
     }
 
     /// Asks for the end of the session.
     pub(super) fn close(&self) -> Pending<()> {
-        let gone = Error::new("close", "", ErrorKind::Closed);
+        let gone = || Error::new("close", "", ErrorKind::Closed);
         let (responder, pending) = Pending::channel(gone);
         match self.commands.send(Command::Close(responder)) {
             Ok(()) => pending,
             // It was closed before.
             Err(_) => Pending::ready(Ok(())),
         }
+    }
+}
+
+/// Calls that are not with a server: in call order, and by their deadlines, so that a cell that is
+/// down costs the io thread no more than its own calls.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    calls: BTreeMap<u64, Job>,
+    deadlines: BTreeSet<(Deadline, u64)>,
+}
+
+impl Waiting {
+    /// Puts a call where its number says.
+    pub(super) fn insert(&mut self, seq: u64, job: Job) {
+        self.deadlines.insert((job.request.deadline, seq));
+        self.calls.insert(seq, job);
+    }
+
+    /// The call that is next.
+    pub(super) fn pop(&mut self) -> Option<(u64, Job)> {
+        let (seq, job) = self.calls.pop_first()?;
+        self.deadlines.remove(&(job.request.deadline, seq));
+        Some((seq, job))
+    }
+
+    /// A call whose deadline is past.
+    pub(super) fn pop_past(&mut self) -> Option<Job> {
+        let (deadline, seq) = *self.deadlines.first()?;
+        if !deadline.is_past() {
+            return None;
+        }
+        self.deadlines.pop_first();
+        self.calls.remove(&seq)
+    }
+
+    /// When the first deadline will be past.
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::path::ZkPath;
+    use crate::request::Op;
+
+    fn job(wait: u64) -> Job {
+        let (queue, mut commands) = Queue::new();
+        drop(queue.push(Request::new(Op::Sync, ZkPath::root()).within(Duration::from_secs(wait))));
+        match commands.try_recv() {
+            Ok(Command::Call(job)) => job,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn calls_leave_in_call_order_or_when_their_deadline_is_past() {
+        let mut waiting = Waiting::default();
+        for (seq, wait) in [(3, 0), (1, 60), (4, 30), (2, 0)] {
+            waiting.insert(seq, job(wait));
+        }
+        assert!(waiting.deadline().unwrap().is_past());
+        assert!(waiting.pop_past().is_some() && waiting.pop_past().is_some());
+        assert!(waiting.pop_past().is_none());
+        let left = waiting.deadline().unwrap().remaining();
+        assert!(left > Duration::from_secs(20) && left <= Duration::from_secs(30));
+        assert_eq!(waiting.pop().map(|(seq, _)| seq), Some(1));
+        assert_eq!(waiting.pop().map(|(seq, _)| seq), Some(4));
+        assert!(waiting.is_empty() && waiting.deadline().is_none());
+    }
+
+    #[test]
+    fn a_place_is_given_back_with_its_call() {
+        let (queue, mut commands) = Queue::new();
+        let request = Request::new(Op::Sync, ZkPath::root());
+        let _answers: Vec<_> = (0..WAITING).map(|_| queue.push(request.clone())).collect();
+        let refused = futures::FutureExt::now_or_never(queue.push(request.clone()));
+        assert_eq!(refused.unwrap().unwrap_err().kind(), ErrorKind::NotSent);
+        drop(commands.try_recv());
+        assert!(futures::FutureExt::now_or_never(queue.push(request)).is_none());
     }
 }

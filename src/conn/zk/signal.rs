@@ -4,28 +4,33 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use zookeeper_client as zk;
 
 use super::exec::{self, Answer, Fault};
+use super::outcome::{self, Verdict};
 use super::translate;
-use super::watches::{List, Seen};
+use super::watches::{List, OnceId};
 use crate::deadline::Deadline;
+use crate::node::Version;
 use crate::path::ZkPath;
-use crate::request::{LeaveWatch, Op, Request};
-use crate::watch::{TreeSender, WatchSender};
+use crate::request::{LeaveWatch, MultiOp, Op, Request};
+use crate::watch::TreeSender;
 
+/// A one-shot of the crate that has not fired.
 pub(super) type Firing = BoxFuture<'static, zk::WatchedEvent>;
 
 pub(super) enum Signal {
     /// A request came to its end.
     Answered { seq: u64, sent: Deadline, answer: Result<Answer, Fault> },
-    /// A one-shot fired.
-    Fired { path: ZkPath, list: List, sender: WatchSender, event: zk::WatchedEvent },
-    /// The owner of a one-shot withdrew it; dropping `rest` takes it from the server.
-    Withdrawn { path: ZkPath, list: List, rest: Firing },
-    /// A tree watch stands on the path of a one-shot, which it will feed from now on.
-    Moved { path: ZkPath, list: List, sender: WatchSender, seen: Seen, rest: Firing },
+    /// The server fired a one-shot.
+    Fired { id: OnceId, event: zk::WatchedEvent },
+    /// The owner of a one-shot is gone; dropping `rest` takes it from the server.
+    Withdrawn { id: OnceId, rest: Firing },
+    /// The owner of a one-shot that is fed is gone.
+    Forgotten { id: OnceId },
+    /// A one-shot was left again after a reconnect, or not.
+    Left { id: OnceId, answer: Result<Answer, Fault> },
     /// A tree watch told something.
     TreeTold {
         path: ZkPath,
@@ -44,31 +49,58 @@ pub(super) enum Signal {
         stopped: oneshot::Receiver<()>,
         events: Vec<zk::WatchedEvent>,
     },
-    /// A tree watch was put back after a reconnect, or not.
-    TreeRestored { path: ZkPath, answer: Result<zk::PersistentWatcher, Fault> },
-    /// What one-shots that are fed may have missed during a disconnect.
+    /// A tree watch was left again after a reconnect, or not.
+    TreeLeft { path: ZkPath, id: u64, sender: TreeSender, answer: Result<Answer, Fault> },
+    /// What one-shots that are fed may have missed.
     FeedChecked { path: ZkPath, answer: Result<Answer, Fault> },
+    /// The held nodes were checked, or not.
+    Renewed { sent: Deadline, paths: Vec<ZkPath>, answer: Result<Answer, Fault> },
+    /// What became of a write whose reply was lost.
+    Settled { seq: u64, answer: Result<Verdict, Fault> },
     /// Something came to its end that nobody waits for.
     Nothing,
 }
 
-/// Waits for a one-shot to fire, to be withdrawn, or to move over to a tree watch.
+/// Waits for a one-shot to fire, or for its owner to go.
 pub(super) fn once(
-    path: ZkPath,
-    list: List,
-    mut sender: WatchSender,
-    seen: Seen,
+    id: OnceId,
+    withdrawal: impl Future<Output = ()> + Send + 'static,
     watcher: zk::OneshotWatcher,
-    moving: Arc<Notify>,
 ) -> BoxFuture<'static, Signal> {
     async move {
         let mut firing: Firing = watcher.changed().boxed();
         tokio::select! {
             biased;
-            event = &mut firing => Signal::Fired { path, list, sender, event },
-            () = moving.notified() => Signal::Moved { path, list, sender, seen, rest: firing },
-            () = sender.withdrawn() => Signal::Withdrawn { path, list, rest: firing },
+            event = &mut firing => Signal::Fired { id, event },
+            () = withdrawal => Signal::Withdrawn { id, rest: firing },
         }
+    }
+    .boxed()
+}
+
+/// Waits for the owner of a one-shot that is fed to go.
+pub(super) fn fed(
+    id: OnceId,
+    withdrawal: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, Signal> {
+    async move {
+        withdrawal.await;
+        Signal::Forgotten { id }
+    }
+    .boxed()
+}
+
+/// Leaves a one-shot again, by another read.
+pub(super) fn leave(client: zk::Client, id: OnceId) -> BoxFuture<'static, Signal> {
+    async move {
+        let op = match id.list {
+            // A look also tells of what is not there, and needs no right.
+            List::Data => Op::Exists(LeaveWatch::Yes),
+            List::Children => Op::Children(LeaveWatch::Yes),
+        };
+        let request = Arc::new(Request::new(op, id.path.clone()));
+        let answer = exec::run(client, request, true).await;
+        Signal::Left { id, answer }
     }
     .boxed()
 }
@@ -125,12 +157,44 @@ async fn told(watcher: &mut zk::PersistentWatcher) -> Vec<zk::WatchedEvent> {
     events
 }
 
-/// Asks for the tree watch on `path` again.
-pub(super) fn restore(client: zk::Client, path: ZkPath) -> BoxFuture<'static, Signal> {
+/// Leaves the tree watch `id` on `path` again.
+pub(super) fn leave_tree(
+    client: zk::Client,
+    path: ZkPath,
+    id: u64,
+    sender: TreeSender,
+) -> BoxFuture<'static, Signal> {
     async move {
-        let mode = zk::AddWatchMode::PersistentRecursive;
-        let answer = client.watch(path.as_str(), mode).await.map_err(Fault::from);
-        Signal::TreeRestored { path, answer }
+        let request = Arc::new(Request::new(Op::WatchTree, path.clone()));
+        let answer = exec::run(client, request, true).await;
+        Signal::TreeLeft { path, id, sender, answer }
+    }
+    .boxed()
+}
+
+/// Checks the held nodes by a write that the quorum must agree to.
+pub(super) fn renew(client: zk::Client, paths: Vec<ZkPath>) -> BoxFuture<'static, Signal> {
+    async move {
+        let check = |path: &ZkPath| MultiOp::Check { path: path.clone(), version: Version::Any };
+        let op = Op::Multi(paths.iter().map(check).collect());
+        let request = Arc::new(Request::new(op, ZkPath::root()));
+        let sent = Deadline::now();
+        let answer = exec::run(client, request, false).await;
+        Signal::Renewed { sent, paths, answer }
+    }
+    .boxed()
+}
+
+/// Asks what became of a write.
+pub(super) fn settle(
+    client: zk::Client,
+    seq: u64,
+    request: Arc<Request>,
+    before: i64,
+) -> BoxFuture<'static, Signal> {
+    async move {
+        let answer = outcome::look_up(&client, &request, before).await;
+        Signal::Settled { seq, answer }
     }
     .boxed()
 }
@@ -138,8 +202,8 @@ pub(super) fn restore(client: zk::Client, path: ZkPath) -> BoxFuture<'static, Si
 /// Asks what has become of `path`.
 pub(super) fn check_feed(client: zk::Client, path: ZkPath) -> BoxFuture<'static, Signal> {
     async move {
-        let request = Request::new(Op::Exists(LeaveWatch::No), path.clone());
-        let answer = exec::run(client, request.into(), false).await;
+        let request = Arc::new(Request::new(Op::Exists(LeaveWatch::No), path.clone()));
+        let answer = exec::run(client, request, false).await;
         Signal::FeedChecked { path, answer }
     }
     .boxed()

@@ -1,27 +1,27 @@
-//! Which watches this session has left with the server, and what the server does not get right.
+//! The watches of a session, and what the server does not get right about them.
 //!
-//! - One-shots and tree watches of one session on the same path are one entry to the server. A tree
-//!   watch dies when a get or exists then leaves a watch
-//!   ([ZOOKEEPER-4466](https://issues.apache.org/jira/browse/ZOOKEEPER-4466)), a children watch when
-//!   a tree watch comes, and withdrawing one takes the other along. So where a tree watch stands,
-//!   one-shots on its path are *fed* from the tree watch's events: later ones are never left with
-//!   the server, earlier ones are moved over. What the server still holds for them is *parked*, and
-//!   the tree watch *kept* for them, until nobody needs anything on that path.
-//! - The client crate sends all watched paths again at a reconnect, and past 128 KiB of them in a
-//!   way after which it can never reconnect. So they are counted, and refused past a limit.
+//! All one-shots are kept here, with what their owner saw. After a reconnect each is left with the
+//! server again by another read, and whoever missed a change is told.
+//!
+//! One-shots and tree watches of one session on the same path are one entry to the server. A tree
+//! watch dies when a get or exists then leaves a watch
+//! ([ZOOKEEPER-4466](https://issues.apache.org/jira/browse/ZOOKEEPER-4466)), a children watch when a
+//! tree watch comes, and withdrawing one takes the other along. So where a tree watch stands,
+//! one-shots on its path are *fed* from its events: later ones are never left with the server, and
+//! what the server holds for earlier ones is *parked* when they are over, and the tree watch *kept*,
+//! until nobody needs anything on that path.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::Arc;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::signal::Firing;
 use crate::node::Stat;
 use crate::path::ZkPath;
 use crate::watch::{EventKind, TreeSender, WatchSender};
 
-/// How many bytes of paths a session may watch by one-shots.
+/// How many bytes of paths a session may watch by one-shots: more would make a reconnect slow, and
+/// the frames of other clients' reconnects too large.
 pub(super) const MAX_BYTES: usize = 100 * 1024;
 
 /// Which of the server's lists a one-shot watch is on.
@@ -41,41 +41,16 @@ impl List {
     }
 }
 
-#[derive(Default)]
-pub(super) struct Watches {
-    once: HashMap<(ZkPath, List), Left>,
-    bytes: usize,
-    trees: HashMap<ZkPath, Tree>,
-    next_tree: u64,
+/// One one-shot of this session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct OnceId {
+    pub(super) path: ZkPath,
+    pub(super) list: List,
+    number: u64,
 }
 
-/// One-shots that were left with the server on one list of one path.
-#[derive(Default)]
-struct Left {
-    count: usize,
-    /// Told when a tree watch stands on the path, so that they move over.
-    moving: Arc<Notify>,
-}
-
-/// The tree watches on one path, and the one-shots that hang on them.
-#[derive(Default)]
-struct Tree {
-    /// Requests under way for another one.
-    adding: usize,
-    /// Those that stand, oldest first. The first one feeds.
-    standing: Vec<(u64, TreeSender)>,
-    /// One that stands for one-shots only: whoever asked for it has withdrawn.
-    kept: Option<(u64, oneshot::Sender<()>)>,
-    fed: Vec<Fed>,
-    /// Reads under way that will be fed, and whether an event has come since each was sent.
-    reading: HashMap<u64, (List, bool)>,
-    /// One-shots that the server holds and nobody waits for.
-    parked: Vec<(List, Firing)>,
-}
-
-/// A one-shot watch that a tree watch feeds.
-struct Fed {
-    list: List,
+struct Once {
+    id: OnceId,
     sender: WatchSender,
     seen: Seen,
 }
@@ -94,51 +69,120 @@ pub(super) fn seen(stat: Option<&Stat>) -> Seen {
     stat.map(|stat| Facts { created: stat.czxid, set: stat.mzxid, children: stat.pzxid })
 }
 
+#[derive(Default)]
+pub(super) struct Watches {
+    once: HashMap<ZkPath, Vec<Once>>,
+    /// How many one-shots the server holds, or is about to, on each list of each path.
+    held: HashMap<(ZkPath, List), usize>,
+    bytes: usize,
+    trees: HashMap<ZkPath, Tree>,
+    next: u64,
+}
+
+/// The tree watches on one path.
+#[derive(Default)]
+struct Tree {
+    /// Requests under way for another one.
+    adding: usize,
+    /// Those that stand, oldest first. The first one feeds.
+    standing: Vec<(u64, TreeSender)>,
+    /// One that stands for one-shots only: whoever asked for it has withdrawn.
+    kept: Option<(u64, oneshot::Sender<()>)>,
+    /// Reads under way that will be fed, and whether an event has come since each was sent.
+    reading: HashMap<u64, (List, bool)>,
+    /// One-shots that the server holds and nobody waits for.
+    parked: Vec<(List, Firing)>,
+}
+
+impl Tree {
+    /// Whether one stands or may come; if not, what is left here only waits to be let go of.
+    fn is_there(&self) -> bool {
+        self.adding > 0 || !self.standing.is_empty() || self.kept.is_some()
+    }
+}
+
 impl Watches {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
     // --- one-shots ----------------------------------------------------------------------------
 
     /// Counts a one-shot that is about to be left; `false` when the session carries no more.
     pub(super) fn reserve(&mut self, path: &ZkPath, list: List) -> bool {
-        match self.once.entry((path.clone(), list)) {
-            Entry::Occupied(mut left) => left.get_mut().count += 1,
-            Entry::Vacant(_) if self.bytes + path.as_str().len() > MAX_BYTES => return false,
-            Entry::Vacant(first) => {
-                first.insert(Left { count: 1, ..Left::default() });
-                self.bytes += path.as_str().len();
+        let key = (path.clone(), list);
+        if !self.held.contains_key(&key) {
+            if self.bytes + path.as_str().len() > MAX_BYTES {
+                return false;
             }
+            self.bytes += path.as_str().len();
         }
+        *self.held.entry(key).or_default() += 1;
         true
     }
 
-    /// A one-shot is over: it fired, it was withdrawn, or it was never left.
+    /// The server holds one less: it fired, it was taken away, or it was never left.
     pub(super) fn release(&mut self, path: &ZkPath, list: List) {
         self.uncount(path, list);
         self.tidy(path);
     }
 
     fn uncount(&mut self, path: &ZkPath, list: List) {
-        if let Entry::Occupied(mut left) = self.once.entry((path.clone(), list)) {
-            left.get_mut().count -= 1;
-            if left.get().count == 0 {
-                left.remove();
-                self.bytes -= path.as_str().len();
-            }
+        let key = (path.clone(), list);
+        let Some(count) = self.held.get_mut(&key) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.held.remove(&key);
+            self.bytes -= path.as_str().len();
         }
     }
 
-    /// What tells the one-shots of `list` on `path` to move over.
-    pub(super) fn moving(&self, path: &ZkPath, list: List) -> Arc<Notify> {
-        self.once.get(&(path.clone(), list)).map_or_else(Arc::default, |left| left.moving.clone())
+    /// From now on somebody waits for a change of what was `seen`.
+    pub(super) fn wait(
+        &mut self,
+        path: &ZkPath,
+        list: List,
+        sender: WatchSender,
+        seen: Seen,
+    ) -> OnceId {
+        let id = OnceId { path: path.clone(), list, number: self.number() };
+        let at = self.once.entry(path.clone()).or_default();
+        // Those that are fed only have nobody else to tell that their owner is gone.
+        at.retain(|once| !once.sender.is_withdrawn());
+        at.push(Once { id: id.clone(), sender, seen });
+        id
     }
 
-    /// Keeps what the server holds for a one-shot that nobody waits for there any more; `rest`
-    /// comes back when it can simply be dropped.
-    pub(super) fn park(&mut self, path: &ZkPath, list: List, rest: Firing) -> Option<Firing> {
-        match self.trees.get_mut(path) {
+    /// Takes a one-shot, to fire it or to forget it.
+    pub(super) fn take(&mut self, id: &OnceId) -> Option<WatchSender> {
+        let at = self.once.get_mut(&id.path)?;
+        let place = at.iter().position(|once| once.id == *id)?;
+        let once = at.swap_remove(place);
+        if at.is_empty() {
+            self.once.remove(&id.path);
+        }
+        self.tidy(&id.path);
+        Some(once.sender)
+    }
+
+    /// What a one-shot's owner saw, and how to learn that it has gone; `None` when it has.
+    pub(super) fn waiting(
+        &self,
+        id: &OnceId,
+    ) -> Option<(Seen, impl Future<Output = ()> + Send + use<>)> {
+        let once = self.once.get(&id.path)?.iter().find(|once| once.id == *id)?;
+        (!once.sender.is_withdrawn()).then(|| (once.seen, once.sender.withdrawal()))
+    }
+
+    /// Keeps what the server holds for a one-shot that is over beside a tree watch, which would go
+    /// with it; `rest` comes back when it can simply be dropped.
+    pub(super) fn park(&mut self, id: &OnceId, rest: Firing) -> Option<Firing> {
+        match self.trees.get_mut(&id.path) {
             None => Some(rest),
             Some(tree) => {
-                tree.parked.push((list, rest));
-                self.tidy(path);
+                tree.parked.push((id.list, rest));
+                self.tidy(&id.path);
                 None
             }
         }
@@ -148,7 +192,7 @@ impl Watches {
 
     /// Whether a tree watch stands on exactly `path`, or is about to.
     pub(super) fn has_tree(&self, path: &ZkPath) -> bool {
-        self.trees.contains_key(path)
+        self.trees.get(path).is_some_and(Tree::is_there)
     }
 
     pub(super) fn tree_asked(&mut self, path: &ZkPath) {
@@ -157,25 +201,32 @@ impl Watches {
 
     /// A tree watch stands; returns its number.
     pub(super) fn tree_stands(&mut self, path: &ZkPath, sender: TreeSender) -> u64 {
-        self.next_tree += 1;
+        let id = self.number();
         let tree = self.trees.entry(path.clone()).or_default();
         tree.adding = tree.adding.saturating_sub(1);
-        tree.standing.push((self.next_tree, sender));
-        for list in [List::Data, List::Children] {
-            if let Some(left) = self.once.get(&(path.clone(), list)) {
-                left.moving.notify_waiters();
-            }
-        }
-        self.next_tree
+        tree.standing.push((id, sender));
+        id
     }
 
-    /// No tree watch came of it. Reads that counted on it must be made again.
+    /// No tree watch came of it. Reads that counted on it must be made again, and one-shots have
+    /// nothing to hang on: they fire, so that their owners look again.
     pub(super) fn tree_failed(&mut self, path: &ZkPath) {
-        if let Some(tree) = self.trees.get_mut(path) {
-            tree.adding = tree.adding.saturating_sub(1);
-            if tree.standing.is_empty() && tree.kept.is_none() && tree.adding == 0 {
-                tree.reading.values_mut().for_each(|(_, raced)| *raced = true);
-            }
+        let Some(tree) = self.trees.get_mut(path) else { return };
+        tree.adding = tree.adding.saturating_sub(1);
+        if tree.is_there() {
+            return;
+        }
+        tree.reading.values_mut().for_each(|(_, raced)| *raced = true);
+        self.fire(path, |once| Some(once.id.list.any_change()));
+    }
+
+    /// Tree watch `id` stands no more, for no wish of its owner: it tells its end, and if no other
+    /// one feeds the one-shots on its path, they fire, so that their owners look again.
+    pub(super) fn tree_lost(&mut self, path: &ZkPath, id: u64) {
+        let Some(tree) = self.trees.get_mut(path) else { return };
+        tree.standing.retain(|(standing, _)| *standing != id);
+        if tree.standing.is_empty() && tree.kept.is_none() {
+            self.fire(path, |once| Some(once.id.list.any_change()));
         }
         self.tidy(path);
     }
@@ -198,19 +249,7 @@ impl Watches {
         kept
     }
 
-    /// The paths that have tree watches.
-    pub(super) fn tree_paths(&self) -> Vec<ZkPath> {
-        self.trees.keys().cloned().collect()
-    }
-
-    /// The tree watches on `path` stand again after a reconnect; what happened meanwhile is lost.
-    pub(super) fn tree_restored(&self, path: &ZkPath) {
-        if let Some(tree) = self.trees.get(path) {
-            tree.standing.iter().for_each(|(_, sender)| sender.gap());
-        }
-    }
-
-    /// Tree watch `id` of `path` told `kind` at `at`.
+    /// Tree watch `id` of `path` told `kind` at `at`: fires the one-shots that it concerns.
     pub(super) fn tree_told(&mut self, path: &ZkPath, id: u64, kind: EventKind, at: &str) {
         let Some(tree) = self.trees.get_mut(path) else { return };
         let feeder = tree.standing.first().map(|(id, _)| *id);
@@ -222,13 +261,7 @@ impl Watches {
         for (list, raced) in tree.reading.values_mut() {
             *raced |= tells(*list).is_some();
         }
-        for fed in std::mem::take(&mut tree.fed) {
-            match tells(fed.list) {
-                Some(kind) => fed.sender.fire(kind),
-                None => tree.fed.push(fed),
-            }
-        }
-        self.tidy(path);
+        self.fire(path, |once| tells(once.id.list));
     }
 
     // --- feeding ------------------------------------------------------------------------------
@@ -244,47 +277,88 @@ impl Watches {
     /// younger than it, and only another read can tell.
     pub(super) fn feed_answered(&mut self, path: &ZkPath, read: u64) -> bool {
         let Some(tree) = self.trees.get_mut(path) else { return true };
-        tree.reading.remove(&read).is_none_or(|(_, raced)| raced)
-    }
-
-    /// From now on tree watch events fire `sender`.
-    pub(super) fn feed(&mut self, path: &ZkPath, list: List, sender: WatchSender, seen: Seen) {
-        if let Some(tree) = self.trees.get_mut(path) {
-            tree.fed.retain(|fed| !fed.sender.is_withdrawn());
-            tree.fed.push(Fed { list, sender, seen });
-        }
+        let raced = tree.reading.remove(&read).is_none_or(|(_, raced)| raced);
+        raced || !tree.is_there()
     }
 
     /// What a read has found: fires those that missed a change.
-    pub(super) fn feed_checked(&mut self, path: &ZkPath, now: Seen) {
-        let Some(tree) = self.trees.get_mut(path) else { return };
-        for fed in std::mem::take(&mut tree.fed) {
-            match missed(fed.list, fed.seen, now) {
-                Some(kind) => fed.sender.fire(kind),
-                None => tree.fed.push(fed),
+    pub(super) fn checked(&mut self, path: &ZkPath, now: Seen) {
+        self.fire(path, |once| missed(once.id.list, once.seen, now));
+    }
+
+    /// Whether somebody waits for a change of `path` or its children.
+    pub(super) fn is_awaited(&self, path: &ZkPath) -> bool {
+        self.once.contains_key(path)
+    }
+
+    fn fire(&mut self, path: &ZkPath, tells: impl Fn(&Once) -> Option<EventKind>) {
+        if let Some(at) = self.once.remove(path) {
+            let mut rest = Vec::new();
+            for once in at {
+                match tells(&once) {
+                    Some(kind) => once.sender.fire(kind),
+                    None => rest.push(once),
+                }
+            }
+            if !rest.is_empty() {
+                self.once.insert(path.clone(), rest);
             }
         }
         self.tidy(path);
     }
 
-    /// Whether one-shots hang on the tree watch of `path`.
-    pub(super) fn feeds(&self, path: &ZkPath) -> bool {
-        self.trees.get(path).is_some_and(|tree| !tree.fed.is_empty())
+    // --- reconnects ---------------------------------------------------------------------------
+
+    /// The connection broke: the server holds nothing for us any more.
+    pub(super) fn broke(&mut self) {
+        self.held.clear();
+        self.bytes = 0;
+        for tree in self.trees.values_mut() {
+            tree.adding = 0;
+            tree.kept = None;
+            tree.reading.clear();
+            tree.parked.clear();
+            tree.standing.retain(|(_, sender)| !sender.is_withdrawn());
+        }
+        self.trees.retain(|_, tree| !tree.standing.is_empty());
+        for at in self.once.values_mut() {
+            at.retain(|once| !once.sender.is_withdrawn());
+        }
+        self.once.retain(|_, at| !at.is_empty());
+    }
+
+    /// The tree watches to leave again.
+    pub(super) fn trees(&self) -> Vec<(ZkPath, u64, TreeSender)> {
+        let of = |(path, tree): (&ZkPath, &Tree)| {
+            let path = path.clone();
+            let standing = tree.standing.clone().into_iter();
+            standing.map(move |(id, sender)| (path.clone(), id, sender)).collect::<Vec<_>>()
+        };
+        self.trees.iter().flat_map(of).collect()
+    }
+
+    /// The one-shots that tree watches feed, and how to learn that the owner of each has gone.
+    pub(super) fn fed(&self) -> Vec<(OnceId, impl Future<Output = ()> + Send + use<>)> {
+        let fed = self.once.iter().filter(|(path, _)| self.trees.contains_key(*path));
+        let each = |once: &Once| (once.id.clone(), once.sender.withdrawal());
+        fed.flat_map(|(_, at)| at.iter().map(each)).collect()
+    }
+
+    /// The one-shots to leave again: those that no tree watch feeds.
+    pub(super) fn alone(&self) -> Vec<OnceId> {
+        let alone = self.once.iter().filter(|(path, _)| !self.trees.contains_key(*path));
+        alone.flat_map(|(_, at)| at.iter().map(|once| once.id.clone())).collect()
     }
 
     /// Lets go of what nobody needs on `path` any more.
     fn tidy(&mut self, path: &ZkPath) {
-        let left = [List::Data, List::Children].map(|list| self.once.get(&(path.clone(), list)));
-        let left: usize = left.iter().flatten().map(|left| left.count).sum();
         let Some(tree) = self.trees.get_mut(path) else { return };
-        tree.fed.retain(|fed| !fed.sender.is_withdrawn());
-        let needed = tree.adding > 0
-            || !tree.standing.is_empty()
-            || !tree.fed.is_empty()
-            || !tree.reading.is_empty()
-            || left > tree.parked.len();
+        let awaited =
+            self.once.get(path).is_some_and(|at| at.iter().any(|once| !once.sender.is_withdrawn()));
+        let needed =
+            tree.adding > 0 || !tree.standing.is_empty() || !tree.reading.is_empty() || awaited;
         if !needed && let Some(tree) = self.trees.remove(path) {
-            // Dropping the one end of `kept` and the parked ones takes them from the server.
+            // Dropping the one end of `kept`, and the parked ones, takes them from the server.
             for (list, _) in &tree.parked {
                 self.uncount(path, *list);
             }
@@ -311,7 +385,7 @@ fn is_child(path: &ZkPath, at: &str) -> bool {
 }
 
 /// What a one-shot that saw `before` missed if it is like `now`, by the rule of SetWatches.
-fn missed(list: List, before: Seen, now: Seen) -> Option<EventKind> {
+pub(super) fn missed(list: List, before: Seen, now: Seen) -> Option<EventKind> {
     match (before, now) {
         (None, Some(_)) => Some(EventKind::Created),
         (Some(_), None) => Some(EventKind::Deleted),
@@ -327,86 +401,4 @@ fn missed(list: List, before: Seen, now: Seen) -> Option<EventKind> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::watch::Watch;
-
-    fn path(text: &str) -> ZkPath {
-        ZkPath::new(text).unwrap()
-    }
-
-    #[test]
-    fn paths_are_counted_once_for_each_list() {
-        let mut watches = Watches::default();
-        let long = path(&format!("/{}", "x".repeat(MAX_BYTES / 2)));
-        assert!(watches.reserve(&long, List::Data));
-        assert!(watches.reserve(&long, List::Data));
-        assert!(!watches.reserve(&long, List::Children));
-        watches.release(&long, List::Data);
-        assert!(!watches.reserve(&long, List::Children));
-        watches.release(&long, List::Data);
-        assert!(watches.reserve(&long, List::Children));
-    }
-
-    #[tokio::test]
-    async fn an_event_during_a_fed_read_asks_for_another_read() {
-        let (mut watches, at) = (Watches::default(), path("/a"));
-        watches.tree_asked(&at);
-        let (sender, _tree) = crate::watch::TreeWatch::channel(at.clone());
-        let id = watches.tree_stands(&at, sender);
-        watches.feed_asked(&at, List::Data, 1);
-        watches.feed_asked(&at, List::Children, 2);
-        watches.tree_told(&at, id, EventKind::Created, "/a/below");
-        assert!(!watches.feed_answered(&at, 1));
-        assert!(watches.feed_answered(&at, 2));
-        watches.feed_asked(&at, List::Data, 3);
-        watches.feed_asked(&at, List::Children, 4);
-        watches.tree_told(&at, id, EventKind::DataChanged, "/a");
-        assert!(watches.feed_answered(&at, 3));
-        assert!(!watches.feed_answered(&at, 4));
-    }
-
-    #[tokio::test]
-    async fn a_change_during_a_disconnect_fires_what_was_fed() {
-        let (mut watches, at) = (Watches::default(), path("/a"));
-        let (sender, _tree) = crate::watch::TreeWatch::channel(at.clone());
-        watches.tree_stands(&at, sender);
-        let facts = |set, children| Some(Facts { created: 1, set, children });
-        let (sender, unchanged) = Watch::channel(at.clone());
-        watches.feed(&at, List::Data, sender, facts(5, 1));
-        let (sender, changed) = Watch::channel(at.clone());
-        watches.feed(&at, List::Data, sender, facts(4, 1));
-        let (sender, more) = Watch::channel(at.clone());
-        watches.feed(&at, List::Children, sender, facts(5, 0));
-        watches.feed_checked(&at, facts(5, 1));
-        assert_eq!(changed.await.kind, EventKind::DataChanged);
-        assert_eq!(more.await.kind, EventKind::ChildrenChanged);
-        assert!(futures::FutureExt::now_or_never(unchanged).is_none());
-    }
-
-    #[test]
-    fn a_withdrawn_tree_watch_stays_while_a_one_shot_needs_it() {
-        let (mut watches, at) = (Watches::default(), path("/a"));
-        assert!(watches.reserve(&at, List::Children));
-        let (sender, _tree) = crate::watch::TreeWatch::channel(at.clone());
-        let id = watches.tree_stands(&at, sender);
-        let (sender, watch) = Watch::channel(at.clone());
-        watches.feed(&at, List::Children, sender, None);
-        assert!(watches.park(&at, List::Children, Box::pin(std::future::pending())).is_none());
-        let mut stopped = watches.tree_withdrawn(&at, id).unwrap();
-        assert!(stopped.try_recv().is_err_and(|err| err == oneshot::error::TryRecvError::Empty));
-        watches.tree_told(&at, id, EventKind::Deleted, "/a/b");
-        assert!(stopped.try_recv().is_err_and(|err| err == oneshot::error::TryRecvError::Closed));
-        assert!(!watches.has_tree(&at));
-        assert_eq!((watches.bytes, watches.once.len()), (0, 0));
-        drop(watch);
-    }
-
-    #[test]
-    fn only_direct_children_are_children() {
-        let child = |of: &str, at| is_child(&path(of), at);
-        assert!(child("/a", "/a/b") && child("/", "/a"));
-        assert!(!child("/a", "/a/b/c") && !child("/a", "/ab") && !child("/", "/a/b"));
-        assert!(!child("/", "/"));
-    }
-}
+mod tests;

@@ -85,6 +85,23 @@ async fn what_vanishes_meanwhile_is_left_out() {
 }
 
 #[tokio::test]
+async fn what_vanishes_from_the_destination_meanwhile_is_made_again() {
+    let conn = source().await;
+    create_all(&conn, "/to/a/b", "", Mode::Persistent).await.unwrap();
+    let mut first = true;
+    let spy = Spy::meddling(conn, move |request, other| {
+        if matches!(request.op, Op::Set { .. }) && std::mem::take(&mut first) {
+            drop(other.delete("/to/a/b", Version::Any));
+            drop(other.delete("/to/a", Version::Any));
+        }
+        None
+    });
+    copy(&spy, "/from", "/to", Mode::Persistent).await.unwrap();
+    assert_eq!(spy.get("/to/a").await.unwrap().data, "1");
+    assert!(spy.exists("/to/a/b").await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_subtree_goes_from_cell_to_cell_and_away_again() {
     let cells = crate::Cells::builder()
         .cell("ny", "memory:")

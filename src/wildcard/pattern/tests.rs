@@ -70,6 +70,19 @@ fn gos_own_table() {
 }
 
 #[test]
+fn case_counts_and_a_leading_dot_is_a_character_like_others() {
+    for (pattern, name, expected) in [
+        ("a*", "Ab", false),
+        ("[a-c]", "B", false),
+        ("*", ".a", true),
+        ("?a", ".a", true),
+        ("[^b]a", ".a", true),
+    ] {
+        assert_eq!(component(pattern).unwrap().matches(name), expected, "{pattern} on {name}");
+    }
+}
+
+#[test]
 fn components_do_not_cross_slashes() {
     for (pattern, path, expected) in [
         ("/a*", "/ab/c", false),
@@ -220,8 +233,8 @@ proptest! {
     /// A failure prints the case and its seed.
     #[test]
     fn glob_matches_what_go_matches(
-        pattern in r"([ab!^,.\]\[*?\\-]|\[\^?([!-~&&[^/{}]]|\\[!-~&&[^/]]|[ab!]-[ab~]){1,3}\]){1,6}",
-        name in r"[ab!^,.\]\[*?\\-]{0,5}",
+        pattern in r"([abé日!^,.\]\[*?\\-]|\[\^?([!-~é&&[^/{}]]|\\[!-~é&&[^/]]|[ab!é]-[ab~日]){1,3}\]){1,6}",
+        name in r"[abé日!^,.\]\[*?\\-]{0,5}",
     ) {
         let chars = |text: &str| text.chars().collect::<Vec<_>>();
         let expected = reference::matches(&chars(&pattern), &chars(&name));

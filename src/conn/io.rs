@@ -16,7 +16,7 @@ static IO: OnceLock<Result<Handle, String>> = OnceLock::new();
 /// # Errors
 ///
 /// Why there is no io thread: the process may start no thread, or open no file.
-pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
     let handle = IO.get_or_init(start).as_ref().map_err(Clone::clone)?;
     handle.spawn(task);
     Ok(())
