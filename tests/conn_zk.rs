@@ -295,19 +295,23 @@ async fn a_blip_keeps_the_session_and_what_it_holds() {
 
 #[tokio::test]
 async fn a_session_that_expires_takes_its_watches_along_and_another_one_follows() {
-    let relay = Relay::to(&addrs("nyc")).await;
-    let options = SessionOptions::default().with_session_timeout(Duration::from_secs(1));
+    let (relay, witness) = (Relay::to(&addrs("nyc")).await, connect(&addrs("nyc")).await);
+    let options = SessionOptions::default().with_session_timeout(Duration::from_secs(2));
     let conn = ZkConn::connect(&relay.addr(), options).await.unwrap();
     let session = conn.session("/").await.unwrap();
-    let (_, watch) = conn.exists_watch(format!("/{}", fresh_root())).await.unwrap();
-    let mut tree = conn.watch_tree(format!("/{}", fresh_root())).await.unwrap();
+    let mine = format!("/{}", fresh_root());
+    conn.create(&mine, "", Mode::Ephemeral).await.unwrap();
+    let (_, watch) = conn.exists_watch(format!("{mine}-other")).await.unwrap();
+    let mut tree = conn.watch_tree(format!("{mine}-other")).await.unwrap();
+    let (_, expiry) = witness.exists_watch(&mine).await.unwrap();
     outage(&relay, &conn, async {
-        assert_eq!(soon("the end", session.lost()).await, SessionState::Expired);
-        assert_eq!(soon("the end", watch).await.kind, EventKind::SessionEnded);
-        assert_eq!(soon("the end", tree.next()).await, Some(TreeEvent::SessionEnded));
+        assert_eq!(soon("the expiry", expiry).await.kind, EventKind::Deleted);
     })
     .await;
-    conn.exists("/").await.unwrap();
+    assert_eq!(soon("the end", session.lost()).await, SessionState::Expired);
+    assert_eq!(soon("the end", watch).await.kind, EventKind::SessionEnded);
+    soon("the end", async { while tree.next().await.unwrap() != TreeEvent::SessionEnded {} }).await;
+    assert!(conn.exists(&mine).await.unwrap().is_none());
     let next = conn.session("/").await.unwrap();
     assert_eq!((session.generation(), next.generation()), (1, 2));
     assert_ne!(next.id(), session.id());
