@@ -2,6 +2,8 @@
 #
 #   <run>/lock                  held by whoever changes anything below
 #   <run>/zk_client.json        the configuration for clients
+#   <run>/peers                 what stands between servers, if anything does, one line per way:
+#                               cell, number of the one, of the other, quorum and election port
 #   <run>/<cell>/ports          one line per server: client, quorum and election port
 #   <run>/<cell>/<n>/           pid, zoo.cfg, server.log and data of server n
 

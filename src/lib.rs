@@ -58,14 +58,14 @@
 //! | connections | [`ZkConn`], [`MemoryConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
 //! | helpers | [`tree`], [`change`], [`wildcard`] |
 //! | programs | the command `zk` |
-//! | `testing` | local cells, the contract suite |
+//! | `testing` | ZooKeeper's frames, the fault proxy, local cells, ensembles to break, the contract suite |
 //!
 //! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `cli` (default) | the command `zk` |
-//! | `testing` | `testing`: the contract suite for implementations of [`Conn`], and local cells |
+//! | `testing` | `testing`: the contract suite for implementations of [`Conn`], local cells, and faults |
 //!
 //! Without features this is a lean library.
 

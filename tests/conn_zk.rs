@@ -295,23 +295,21 @@ async fn a_blip_keeps_the_session_and_what_it_holds() {
 
 #[tokio::test]
 async fn a_session_that_expires_takes_its_watches_along_and_another_one_follows() {
-    let (relay, witness) = (Relay::to(&addrs("nyc")).await, connect(&addrs("nyc")).await);
-    let options = SessionOptions::default().with_session_timeout(Duration::from_secs(2));
-    let conn = ZkConn::connect(&relay.addr(), options).await.unwrap();
+    let (relay, conn, root, witness) = holding(Duration::from_secs(1)).await;
     let session = conn.session("/").await.unwrap();
-    let mine = format!("/{}", fresh_root());
-    conn.create(&mine, "", Mode::Ephemeral).await.unwrap();
-    let (_, watch) = conn.exists_watch(format!("{mine}-other")).await.unwrap();
-    let mut tree = conn.watch_tree(format!("{mine}-other")).await.unwrap();
-    let (_, expiry) = witness.exists_watch(&mine).await.unwrap();
+    let (_, watch) = conn.exists_watch(format!("{root}-other")).await.unwrap();
+    let mut tree = conn.watch_tree(format!("{root}-other")).await.unwrap();
+    let (_, gone) = witness.exists_watch(&root).await.unwrap();
     outage(&relay, &conn, async {
-        assert_eq!(soon("the expiry", expiry).await.kind, EventKind::Deleted);
+        assert_eq!(soon("the server's end of it", gone).await.kind, EventKind::Deleted);
+        assert_eq!(session.state(), SessionState::Disconnected, "only a server ends a session");
     })
     .await;
+    // Without a call of anybody: a session is looked after.
     assert_eq!(soon("the end", session.lost()).await, SessionState::Expired);
     assert_eq!(soon("the end", watch).await.kind, EventKind::SessionEnded);
-    soon("the end", async { while tree.next().await.unwrap() != TreeEvent::SessionEnded {} }).await;
-    assert!(conn.exists(&mine).await.unwrap().is_none());
+    assert_eq!(soon("the end", tree.next()).await, Some(TreeEvent::SessionEnded));
+    conn.exists("/").await.unwrap();
     let next = conn.session("/").await.unwrap();
     assert_eq!((session.generation(), next.generation()), (1, 2));
     assert_ne!(next.id(), session.id());
