@@ -67,6 +67,8 @@ pub(super) struct Driver {
     watches: Watches,
     holds: Holds,
     generation: u64,
+    /// Whether an answer tells of a break that the link does not know of.
+    suspect: bool,
     failed_dials: u32,
     last_failure: Option<DialError>,
     /// When the earliest deadline of what is with a server, held or ending may be past.
@@ -96,6 +98,7 @@ impl Driver {
             watches: Watches::default(),
             holds: Holds::default(),
             generation: 0,
+            suspect: false,
             failed_dials: 0,
             last_failure: None,
             check: None,
@@ -120,6 +123,7 @@ impl Driver {
                 Some(signal) = self.running.next(), if !self.running.is_empty() => {
                     self.signal(signal);
                     self.drain();
+                    self.check_suspicion();
                 }
                 command = self.commands.recv(), if self.closing.is_none() => match command {
                     Some(command) => self.command(command),

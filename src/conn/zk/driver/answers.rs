@@ -117,6 +117,7 @@ impl Driver {
                 job.answer(Ok(reply));
             }
             Err(Fault { failure, index }) => {
+                self.suspect |= matches!(failure, Failure::Broken(_));
                 if matches!(job.request.op, Op::WatchTree) {
                     self.watches.tree_failed(&path);
                 }

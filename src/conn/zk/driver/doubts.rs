@@ -16,12 +16,7 @@ impl Driver {
         // Whoever does not wait for the answer does not want it sent again either.
         if !job.is_withdrawn() {
             self.check_by(job.request.deadline);
-            let (request, before) = (job.request.clone(), job.before);
             self.doubts.insert(seq, job);
-            // A server may also give up waiting for its quorum, and the connection stands.
-            if let Some(client) = self.link.client().cloned() {
-                self.push(signal::settle(client, seq, request, before));
-            }
         }
     }
 
