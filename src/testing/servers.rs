@@ -39,6 +39,7 @@ mod words;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,11 +102,18 @@ impl Ensemble {
         std::fs::write(run.join("map"), format!("{CELL} {servers}\n"))
             .and_then(|()| std::fs::write(run.join("peers"), ensemble.links.table(CELL)))
             .map_err(|err| wrong("it cannot be written", err))?;
-        let mut up = script("up", &run);
-        up.stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || up.output());
+        let up = script("up", &run)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|err| wrong("cells/up does not run", err))?;
+        if let Some(keeper) = &mut ensemble.open {
+            writeln!(keeper, "{}", up.id()).map_err(|err| wrong("cells/keep has ended", err))?;
+        }
+        let output = tokio::task::spawn_blocking(move || up.wait_with_output());
         let output = output.await.map_err(std::io::Error::other).and_then(|output| output);
-        let output = output.map_err(|err| wrong("cells/up does not run", err))?;
+        let output = output.map_err(|err| wrong("cells/up cannot be waited for", err))?;
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.trim().lines().last().unwrap_or("it said nothing");
         let addrs = links::ports(&run.join(CELL).join("ports"));
