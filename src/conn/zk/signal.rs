@@ -10,15 +10,12 @@ use zookeeper_client as zk;
 use super::exec::{self, Answer, Fault};
 use super::outcome::{self, Verdict};
 use super::translate;
-use super::watches::{List, OnceId};
+use super::watches::{Firing, List, OnceId};
 use crate::deadline::Deadline;
 use crate::node::Version;
 use crate::path::ZkPath;
 use crate::request::{LeaveWatch, MultiOp, Op, Request};
 use crate::watch::TreeSender;
-
-/// A one-shot of the crate that has not fired.
-pub(super) type Firing = BoxFuture<'static, zk::WatchedEvent>;
 
 pub(super) enum Signal {
     /// A request came to its end.
