@@ -183,12 +183,12 @@ impl Driver {
                 return;
             };
             if let Some((seq, job)) = self.queue.pop() {
-                self.start(client, seq, job);
+                self.start(&client, seq, job);
             }
         }
     }
 
-    fn start(&mut self, client: zk::Client, seq: u64, mut job: Job) {
+    fn start(&mut self, client: &Arc<zk::Client>, seq: u64, mut job: Job) {
         job.place = None;
         if job.is_withdrawn() {
             return;
@@ -209,10 +209,11 @@ impl Driver {
         };
         job.before = self.latest;
         let sent = Deadline::now();
-        let answer = exec::run(client, request, job.watched);
+        let answered = move |answer| Signal::Answered { seq, sent, answer };
+        let answer = exec::run(client, request, job.watched, answered);
         self.check_by(job.request.deadline);
         self.sent.insert(seq, job);
-        self.push(answer.map(move |answer| Signal::Answered { seq, sent, answer }).boxed());
+        self.push(answer);
     }
 
     /// Makes room for the watch that `request` leaves; tells whether it is left with the server.

@@ -162,7 +162,7 @@ impl Driver {
         if self.watches.is_awaited(&path)
             && let Some(client) = self.link.client().cloned()
         {
-            self.push(signal::check_feed(client, path));
+            self.push(signal::check_feed(&client, path));
         }
     }
 

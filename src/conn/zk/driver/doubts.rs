@@ -1,5 +1,7 @@
 //! Writes whose reply was lost: each is asked for once a server serves us again.
 
+use std::sync::Arc;
+
 use zookeeper_client as zk;
 
 use super::Driver;
@@ -21,12 +23,12 @@ impl Driver {
     }
 
     /// Asks the server that serves us now what became of each.
-    pub(super) fn settle_doubts(&mut self, client: &zk::Client) {
+    pub(super) fn settle_doubts(&mut self, client: &Arc<zk::Client>) {
         self.doubts.retain(|_, job| !job.is_withdrawn());
         let doubts: Vec<_> =
             self.doubts.iter().map(|(seq, job)| (*seq, job.request.clone(), job.before)).collect();
         for (seq, request, before) in doubts {
-            self.push(signal::settle(client.clone(), seq, request, before));
+            self.push(signal::settle(client, seq, request, before));
         }
     }
 

@@ -105,11 +105,11 @@ impl Driver {
 
     /// Leaves with the new server what the old one held for us. These requests leave before any
     /// call that waited, so whoever reads a change has been told of it.
-    fn leave_again(&mut self, client: &zk::Client) {
+    fn leave_again(&mut self, client: &Arc<zk::Client>) {
         for (path, id, sender) in self.watches.trees() {
-            self.push(signal::leave_tree(client.clone(), path.clone(), id, sender));
+            self.push(signal::leave_tree(client, path.clone(), id, sender));
             if self.watches.is_awaited(&path) {
-                self.push(signal::check_feed(client.clone(), path));
+                self.push(signal::check_feed(client, path));
             }
         }
         for (id, withdrawal) in self.watches.fed() {
@@ -118,7 +118,7 @@ impl Driver {
         for id in self.watches.alone() {
             // It fitted before, so it fits now.
             self.watches.reserve(&id.path, id.list);
-            self.push(signal::leave(client.clone(), id));
+            self.push(signal::leave(client, id));
         }
     }
 
