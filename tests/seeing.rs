@@ -207,8 +207,9 @@ async fn an_end_that_the_server_made_is_a_warning() {
     for line in ["WARN holds lost", "WARN session expired", "INFO session opened"] {
         assert!(lines.iter().any(|told| told == line), "{line}: {lines:#?}");
     }
-    let opened = told("expiry").into_iter().filter(|told| told.get("message") == "session opened");
-    assert_eq!(opened.last().unwrap().get("generation"), "2");
+    let events = told("expiry");
+    let opened = events.iter().rfind(|told| told.get("message") == "session opened");
+    assert_eq!(opened.unwrap().get("generation"), "2");
 }
 
 #[tokio::test]
