@@ -98,7 +98,8 @@
 //! | `cli` (default) | the command `zk` |
 //! | `testing` | `testing`: the contract suite for implementations of [`Conn`], local cells, and faults |
 //!
-//! Without features this is a lean library.
+//! Without features this is a lean library. What each operation promises in each fault is said in
+//! [`promises`].
 
 mod auth;
 pub mod cells;
@@ -119,6 +120,8 @@ mod session;
 mod spy;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[doc = include_str!("../etc/promises.md")]
+pub mod promises {}
 pub mod tree;
 mod watch;
 pub mod wildcard;

@@ -9,12 +9,12 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use support::relay::Relay;
 use support::soon;
 use tracing::field::{Field, Visit};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use zkcells::testing::cells::{LocalCells, fresh_root};
+use zkcells::testing::proxy::{Direction, FaultProxy};
 use zkcells::{
     Acl, Auth, Cells, Conn as _, ConnExt as _, CreateOptions, ErrorKind, Loss, MetaConn, Mode,
     Multi, Perms, Read, SessionOptions, SessionState, Version, ZkConn, ZkPath,
@@ -111,24 +111,25 @@ fn lines(cell: &str) -> Vec<String> {
     lines
 }
 
-async fn relayed(options: SessionOptions) -> (Relay, ZkConn) {
+async fn relayed(options: SessionOptions) -> (FaultProxy, ZkConn) {
     listen();
-    let relay = Relay::to(&nyc()).await;
+    let relay = FaultProxy::to(&nyc()).await.unwrap();
     let conn = ZkConn::connect(&relay.addr(), options).await.unwrap();
     (relay, conn)
 }
 
 /// Cuts the connection and waits until `conn` has noticed. What was asked before is with the server
 /// then, as far as `conn` knows: it leaves in the order of the calls.
-async fn cut(relay: &Relay, conn: &ZkConn) {
+async fn cut(relay: &FaultProxy, conn: &ZkConn) {
     let session = conn.session("/").await.unwrap();
-    relay.cut();
+    relay.down();
     soon("the break", async {
         while session.state() == SessionState::Connected {
             tokio::task::yield_now().await;
         }
     })
     .await;
+    assert!(relay.bites().cut > 0, "the cut bit");
 }
 
 #[tokio::test]
@@ -136,6 +137,7 @@ async fn a_life_is_told_from_the_dial_to_the_end() {
     let (relay, conn) = relayed(SessionOptions::default().with_label("life")).await;
     let id = format!("{:#x}", conn.session("/").await.unwrap().id());
     cut(&relay, &conn).await;
+    relay.heal();
     relay.join();
     conn.sync("/").await.unwrap();
     conn.close().await.unwrap();
@@ -165,9 +167,10 @@ async fn what_is_asked_again_is_told_with_its_operation() {
     let (relay, conn) = relayed(SessionOptions::default().with_label("again")).await;
     let path = format!("/{}", fresh_root());
     conn.create(&path, "", Mode::Persistent).await.unwrap();
-    relay.hold();
+    relay.black_hole(Direction::ToServer);
     let (read, write) = (conn.exists("/"), conn.set(&path, "x", Version::Exact(0)));
     cut(&relay, &conn).await;
+    relay.heal();
     relay.join();
     read.await.unwrap();
     write.await.unwrap();
@@ -199,6 +202,7 @@ async fn an_end_that_the_server_made_is_a_warning() {
     cut(&relay, &conn).await;
     assert_eq!(soon("the loss", hold.lost()).await, Loss::Unproven);
     soon("the end of the session", gone).await;
+    relay.heal();
     relay.join();
     assert_eq!(conn.exists(path).await.unwrap(), None);
     conn.close().await.unwrap();
@@ -271,9 +275,10 @@ async fn no_event_of_any_level_shows_data_or_a_secret() {
     conn.acl(&path).await.unwrap();
     conn.multi(Multi::new().set(&path, data, Version::Any)).await.unwrap();
     let hold = conn.hold(&path).await.unwrap();
-    relay.hold();
+    relay.black_hole(Direction::ToServer);
     let written = conn.set(&path, data, Version::Exact(2));
     cut(&relay, &conn).await;
+    relay.heal();
     relay.join();
     written.await.unwrap();
     drop(hold);
@@ -305,7 +310,7 @@ async fn meters_count_by_cell_and_operation_and_never_by_path() {
     listen();
     let recorder = DebuggingRecorder::new();
     let seen = recorder.snapshotter();
-    let relay = Relay::to(&nyc()).await;
+    let relay = FaultProxy::to(&nyc()).await.unwrap();
     // What is made when an operation is first answered needs the recorder of the whole process.
     recorder.install().unwrap();
     let options = SessionOptions::default().with_label("metered");
@@ -321,9 +326,10 @@ async fn meters_count_by_cell_and_operation_and_never_by_path() {
     let tree = conn.watch_tree(&root).await.unwrap();
     conn.create(format!("{root}/x"), "", Mode::Ephemeral).await.unwrap();
     soon("the change", fires).await;
-    relay.hold();
+    relay.black_hole(Direction::ToServer);
     let read = conn.exists(&root);
     cut(&relay, &conn).await;
+    relay.heal();
     relay.join();
     read.await.unwrap();
     conn.delete(format!("{root}/x"), Version::Any).await.unwrap();

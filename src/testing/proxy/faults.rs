@@ -217,6 +217,10 @@ impl Shared {
         self.live().1.remove(&number);
     }
 
+    pub(super) fn opened(&self) -> u64 {
+        self.live().0
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.live().1.len()
     }

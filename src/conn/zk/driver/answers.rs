@@ -117,6 +117,7 @@ impl Driver {
                 job.answer(Ok(reply));
             }
             Err(Fault { failure, index }) => {
+                self.suspect |= matches!(failure, Failure::Broken(_));
                 if matches!(job.request.op, Op::WatchTree) {
                     self.watches.tree_failed(&path);
                 }
@@ -161,7 +162,7 @@ impl Driver {
         if self.watches.is_awaited(&path)
             && let Some(client) = self.link.client().cloned()
         {
-            self.push(signal::check_feed(client, path));
+            self.push(signal::check_feed(&client, path));
         }
     }
 
