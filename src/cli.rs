@@ -7,7 +7,7 @@
 //! | 0 | all that was asked for was done; a reader that went away early counts as done |
 //! | 1 | something failed, and a line on stderr says what; everything else was done |
 //! | 2 | the command line is wrong; nothing was done |
-//! | 3 | a partial answer: some cells did not answer, each named on stderr; the rest is complete |
+//! | 3 | a partial answer: some cells did not answer, each named on stderr, by `zk cells` in its line; the rest is complete |
 //! | 129, 130, 143 | ended by SIGHUP, SIGINT, SIGTERM, after the sessions were closed |
 
 mod args;
@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
 /// the context, and the rest goes on.
 async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
     match verb {
-        Verb::Cells => cells::run(context),
+        Verb::Cells(args) => cells::run(context, args).await,
         Verb::Ls(args) => ls::run(context, args).await,
         Verb::Cat(args) => cat::run(context, args).await,
         Verb::Stat(args) => stat::run(context, args).await,

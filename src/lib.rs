@@ -60,6 +60,37 @@
 //! | programs | the command `zk` |
 //! | `testing` | ZooKeeper's frames, the fault proxy, local cells, ensembles to break, the contract suite |
 //!
+//! # Seeing it
+//!
+//! Connections to servers tell of themselves through [`tracing`](https://docs.rs/tracing) and
+//! [`metrics`](https://docs.rs/metrics); whoever installs a subscriber or a recorder sees it. Data
+//! and secrets are in none of it, paths in events of level debug only. The name of a cell is that
+//! of the configuration; a connection made by hand has [`SessionOptions::with_label`], or else its
+//! servers.
+//!
+//! | target | level | events |
+//! |---|---|---|
+//! | `zkcells::conn::zk` | info | `session opened`, `session closed` |
+//! | | warn | `session expired`, `holds lost` |
+//! | | debug | `dialling`, `dial failed`, `disconnected`, `attached again`, `asked again`, `write settled` (`applied`, `not applied`, `unknown`) |
+//! | `zkcells::conn::meta` | info, warn | `configuration reloaded`; `reload failed`, once for each reason |
+//!
+//! Their fields are `cell`, `session` (in hexadecimal), `op`, and what the event adds: `generation`,
+//! `timeout_ms`, `version`, `reason`, `outcome`.
+//!
+//! | metric | labels | what it is |
+//! |---|---|---|
+//! | `zkcells_sessions_connected`, `zkcells_sessions_disconnected` | `cell` | gauges of the state: sessions that a server answers, and that none answers just now |
+//! | `zkcells_sessions_opened_total` | `cell` | counts sessions |
+//! | `zkcells_watches` | `cell` | gauge of the watches that stand, those of trees included |
+//! | `zkcells_operations_ok_total`, `…_refused_total` | `cell`, `op` | count operations that a server did, or refused, as with `NoNode` |
+//! | `zkcells_operations_not_sent_total`, `…_unknown_total` | `cell`, `op` | count those that no server got, and those whose answer was lost or late |
+//! | `zkcells_operation_seconds` | `cell`, `op` | histogram: from the call to a server's answer, queueing and dials included |
+//! | `zkcells_retries_total` | `cell`, `op` | counts operations sent once more |
+//!
+//! Install the recorder before the first connection is made: handles are made once. A `read_many` is
+//! counted by the requests that it takes.
+//!
 //! # Features
 //!
 //! | feature | what it adds |

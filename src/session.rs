@@ -42,6 +42,7 @@ struct Shared {
     generation: u64,
     state: watch::Receiver<SessionState>,
     proof: Arc<Mutex<Deadline>>,
+    version: Arc<Mutex<Option<String>>>,
 }
 
 impl Session {
@@ -56,9 +57,10 @@ impl Session {
     ) -> (SessionSender, Session) {
         let (sender, state) = watch::channel(SessionState::Connected);
         let proof = Arc::new(Mutex::new(since));
-        let session =
-            Session(Arc::new(Shared { id, timeout, generation, state, proof: proof.clone() }));
-        (SessionSender { state: sender, proof }, session)
+        let version = Arc::<Mutex<_>>::default();
+        let (mover, shown) = (proof.clone(), Arc::clone(&version));
+        let shared = Shared { id, timeout, generation, state, proof, version: shown };
+        (SessionSender { state: sender, proof: mover, version }, Session(Arc::new(shared)))
     }
 
     /// ZooKeeper's number for it, unique in its cell.
@@ -74,6 +76,12 @@ impl Session {
     /// Which session of its connection this is, counted from 1.
     pub fn generation(&self) -> u64 {
         self.0.generation
+    }
+
+    /// What the servers say their version is, as in `3.8.0`; several, with commas between, where
+    /// they differ. `None` where they do not say.
+    pub fn server_version(&self) -> Option<String> {
+        self.0.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where it stands, as far as this process knows.
@@ -126,6 +134,7 @@ impl fmt::Debug for Session {
 pub struct SessionSender {
     state: watch::Sender<SessionState>,
     proof: Arc<Mutex<Deadline>>,
+    version: Arc<Mutex<Option<String>>>,
 }
 
 impl SessionSender {
@@ -138,6 +147,11 @@ impl SessionSender {
             }
             moves
         });
+    }
+
+    /// Notes what the servers that serve it now say their version is.
+    pub fn served_by(&self, version: Option<String>) {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = version;
     }
 
     /// Notes that a write which was sent at `sent` has been committed.

@@ -227,6 +227,37 @@ fn a_dead_cell_is_waited_for_once_however_many_nodes_are_touched() {
 }
 
 #[test]
+fn cells_are_asked_at_once_and_those_that_are_down_cost_one_timeout_together() {
+    let dead: Vec<_> = (0..4).map(|_| silent()).collect();
+    let zk = Cells::new(|nyc, sjc| {
+        let dead = dead.iter().enumerate().map(|(n, (_, at))| format!(r#""dead-{n}": "{at}","#));
+        format!(r#"{{{} "nyc": "{nyc}", "sjc": "{sjc}"}}"#, dead.collect::<String>())
+    });
+    let start = Instant::now();
+    let (code, output, errors) = zk.run(&["--timeout", "3s", "cells"]);
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    assert_eq!((code, errors.as_str()), (Some(3), ""), "{output}");
+    let lines: Vec<Vec<&str>> = output.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 6, "{output}");
+    for (line, (_, at)) in lines.iter().zip(&dead) {
+        assert_eq!(line[1..7], ["down", "-", "-", "-", "-", at], "{output}");
+        assert!(line[7..].join(" ").contains("did not take it by the deadline"), "{output}");
+    }
+    for (line, name) in lines[4..].iter().zip(["nyc", "sjc"]) {
+        let [cell, state, took, session, timeout, version, ..] = line[..] else {
+            panic!("{output}")
+        };
+        assert_eq!((cell, state, timeout), (name, "connected", "15s"), "{output}");
+        let took: f64 = took.strip_suffix("ms").unwrap().parse().unwrap();
+        assert!(took > 0.0 && session.starts_with("0x"), "{output}");
+        assert!(version.starts_with("3."), "{output}");
+    }
+    assert!(output.contains(&format!("{}  local", zk.nyc)), "{output}");
+    let (code, output, errors) = zk.run(&["cells", "-n"]);
+    assert_eq!((code, output.lines().count(), errors.as_str()), (Some(0), 6, ""));
+}
+
+#[test]
 fn sessions_are_closed_on_every_way_out() {
     let (_held, dead) = silent();
     let (zk, root) =

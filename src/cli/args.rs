@@ -51,8 +51,8 @@ pub(super) struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// List the known cells and where they are
-    Cells,
+    /// List the known cells, how each one is and where
+    Cells(Cells),
     /// List children
     Ls(Ls),
     /// Print data
@@ -67,6 +67,18 @@ pub(super) enum Verb {
     Cp(Cp),
     /// Delete nodes
     Rm(Rm),
+}
+
+/// Of `cells`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every cell is asked at once: a session is opened, and the quorum agrees once. A line shows the cell's
+name, its state, how long that agreement took, the session and its timeout, the version of the
+servers, and the address. A cell that is down says why.")]
+pub(super) struct Cells {
+    /// Only where they are; nobody is asked
+    #[arg(short = 'n', long)]
+    pub(super) offline: bool,
 }
 
 /// Of `ls`.

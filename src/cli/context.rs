@@ -1,6 +1,7 @@
 //! What a verb works with: the connection, the cells, the output, and the tally of failures.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cells::Cells;
 use crate::conn::{Conn, ConnExt as _};
@@ -8,6 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
 use crate::request::{Read, ReadReply};
 
+use super::args::Args;
 use super::output::{Output, complain};
 
 /// How many small reads go into one request.
@@ -32,6 +34,8 @@ pub(super) struct Context {
     pub(super) conn: Arc<dyn Conn>,
     pub(super) cells: Cells,
     pub(super) out: Output,
+    /// How long one operation may take.
+    pub(super) timeout: Duration,
     tally: Tally,
 }
 
@@ -43,13 +47,19 @@ struct Tally {
 }
 
 impl Context {
-    pub(super) fn new(conn: Arc<dyn Conn>, cells: Cells, json: bool) -> Self {
-        Context { conn, cells, out: Output::new(json), tally: Tally::default() }
+    pub(super) fn new(conn: Arc<dyn Conn>, cells: Cells, args: &Args) -> Self {
+        let (out, timeout) = (Output::new(args.json), args.timeout);
+        Context { conn, cells, out, timeout, tally: Tally::default() }
     }
 
     /// Notes that something that was asked for was done.
     pub(super) fn done(&mut self) {
         self.tally.done += 1;
+    }
+
+    /// Notes that a cell did not answer, and that this has been told.
+    pub(super) fn cell_is_away(&mut self) {
+        self.tally.cells_away += 1;
     }
 
     /// Tells an error of one path, and lets the rest go on.

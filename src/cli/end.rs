@@ -75,7 +75,7 @@ async fn drive(args: Args, cells: Cells) -> End {
     };
     let timeout = args.timeout;
     let conn: Arc<dyn Conn> = Arc::new(Within::new(MetaConn::new(cells.clone()), timeout));
-    let mut context = Context::new(conn.clone(), cells, args.json);
+    let mut context = Context::new(conn.clone(), cells, &args);
     // A task of its own: a verb that blocks on a full pipe must not block the signals.
     let mut verb = tokio::spawn(async move {
         let done = dispatch(&mut context, args.verb).await;

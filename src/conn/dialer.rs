@@ -95,8 +95,8 @@ impl Dialer for Memories {
 }
 
 fn options(cell: &CellConfig) -> SessionOptions {
-    let options =
-        cell.auth.iter().cloned().fold(SessionOptions::default(), SessionOptions::with_auth);
+    let options = SessionOptions::default().with_label(cell.name.as_str());
+    let options = cell.auth.iter().cloned().fold(options, SessionOptions::with_auth);
     match cell.session_timeout {
         Some(timeout) => options.with_session_timeout(timeout),
         None => options,

@@ -22,11 +22,13 @@ pub struct SessionOptions {
     pub session_timeout: Duration,
     /// Who we say we are; all of them count.
     pub auth: Vec<Auth>,
+    /// What the cell is called in events and metrics; `None` shows its servers.
+    pub label: Option<String>,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        SessionOptions { session_timeout: Self::TIMEOUT, auth: Vec::new() }
+        SessionOptions { session_timeout: Self::TIMEOUT, auth: Vec::new(), label: None }
     }
 }
 
@@ -45,6 +47,13 @@ impl SessionOptions {
     #[must_use]
     pub fn with_auth(mut self, auth: Auth) -> Self {
         self.auth.push(auth);
+        self
+    }
+
+    /// The same under this name in events and metrics.
+    #[must_use]
+    pub fn with_label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
         self
     }
 }

@@ -16,9 +16,11 @@ mod dial;
 mod driver;
 mod exec;
 mod link;
+mod meters;
 mod outcome;
 mod queue;
 mod read_many;
+mod report;
 mod signal;
 mod translate;
 mod transport;
@@ -35,7 +37,9 @@ use crate::node::Version;
 use crate::path::{Rebase, ZkPath};
 use crate::request::{MultiOp, Op, Reply, Request};
 use driver::Driver;
+use meters::Meters;
 use queue::Queue;
+use report::Report;
 
 /// A connection to one quorum.
 ///
@@ -78,9 +82,12 @@ impl ZkConn {
         let hosts = Arc::new(hosts);
         let chroot = (!hosts.chroot().is_root())
             .then(|| Rebase::new(ZkPath::root(), hosts.chroot().clone()));
-        let (queue, commands) = Queue::new();
-        let driver = Driver::new(hosts.clone(), Arc::new(options), commands);
         let shown = hosts.to_string();
+        let cell = options.label.clone().unwrap_or_else(|| shown.clone());
+        let meters = Arc::new(Meters::new(&cell));
+        let (queue, commands) = Queue::new(meters.clone());
+        let report = Report::new(cell, meters.clone());
+        let driver = Driver::new(hosts.clone(), Arc::new(options), commands, report, &meters);
         io::spawn(driver.run())
             .map_err(|why| Error::new("dial", shown, ErrorKind::NotSent).with_detail(why))?;
         Ok(ZkConn { hosts: Arc::new(Mutex::new(hosts)), chroot, queue })

@@ -97,7 +97,7 @@ fn run(command: &str, dir: &Path, prepare: &impl Fn(&mut Command)) -> String {
     text
 }
 
-/// The text without what differs from run to run: the directory and the time.
+/// The text without what differs from run to run: the directory, the time, and how long it took.
 fn masked(text: &str, dir: &Path) -> String {
     let text = text.replace(&*dir.to_string_lossy(), "$DIR");
     let mut masked = String::new();
@@ -108,12 +108,19 @@ fn masked(text: &str, dir: &Path) -> String {
         };
         let date = run(&rest[start..], &|c| c.is_ascii_digit() || "-: .".contains(c));
         let digits = run(&rest[start..], &|c| c.is_ascii_digit());
+        let number = run(&rest[start..], &|c| c.is_ascii_digit() || c == '.');
         masked.push_str(&rest[..start]);
         let (taken, mask) = match &rest[start..start + date] {
             moment if moment.len() >= 19 && is_moment(&moment[..19]) => {
                 let fraction = run(&moment[19..], &|c| c.is_ascii_digit() || c == '.');
                 (19 + fraction, "<time>")
             }
+            // Milliseconds that something took.
+            _ if number > digits && rest[start + number..].starts_with("ms") => {
+                masked.truncate(masked.trim_end_matches(' ').len());
+                (number + 2, "  <took>")
+            }
+            _ if masked.ends_with("\"latency_ms\":") => (number, "<took>"),
             // Milliseconds since 1970, from 2001 to 2286.
             _ if digits == 13 => (13, "<millis>"),
             _ => (digits, &rest[start..start + digits]),

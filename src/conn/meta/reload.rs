@@ -4,10 +4,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use tracing::{info, warn};
+
 use super::MetaConn;
 use crate::cells::Cells;
 use crate::conn::io;
 use crate::error::{Error, ErrorKind};
+
+/// The target of the events here.
+const TARGET: &str = "zkcells::conn::meta";
 
 /// What became of the last reload.
 #[derive(Default)]
@@ -24,6 +29,15 @@ struct State {
 impl Reload {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps why one changed nothing, and tells it, but the same thing only once in a row.
+    fn failed(&self, err: &Error) {
+        let text = err.to_string();
+        let before = self.state().failed.replace(err.clone());
+        if before.is_none_or(|before| before.to_string() != text) {
+            warn!(target: TARGET, error = text, "reload failed; the old configuration stays");
+        }
     }
 
     pub(super) fn stop(&self) {
@@ -50,7 +64,7 @@ impl MetaConn {
                 Ok(())
             }
             Err(err) => {
-                self.reload.state().failed = Some(err.clone());
+                self.reload.failed(&err);
                 Err(err)
             }
         }
@@ -59,9 +73,11 @@ impl MetaConn {
     /// Goes over to `cells`, as [`reload`](Self::reload) does to what it read.
     pub fn replace(&self, cells: Cells) {
         let before = self.cells().known();
-        let others = before != cells.known();
+        let after = cells.known();
+        let others = before != after;
         self.cache.replace(cells);
         self.reload.state().failed = None;
+        info!(target: TARGET, cells = after.len(), "configuration reloaded");
         if others {
             self.top.changed();
         }

@@ -31,6 +31,8 @@ pub(super) struct Dialled {
     pub(super) transport: Transport,
     /// When the request was sent that proved it.
     pub(super) sent: Deadline,
+    /// What the servers say their version is.
+    pub(super) version: Option<String>,
 }
 
 /// Why no server serves a session.
@@ -77,14 +79,15 @@ async fn dial_untimed(
     options: &SessionOptions,
     wanted: Wanted,
 ) -> Result<Dialled, DialError> {
-    let (good, bad) = survey(hosts).await;
+    let Survey { good, bad, version } = survey(hosts).await;
     if good.is_empty() {
         let is_final = bad.iter().all(|(_, answer)| answer.is_final());
         let why: Vec<String> = bad.iter().map(|(host, why)| format!("{host}: {why}")).collect();
         return Err(DialError { kind: ErrorKind::NotSent, why: why.join("; "), is_final });
     }
     let hosts = good.join(",");
-    open(&hosts, options, wanted).await.map_err(|err| DialError {
+    let opened = open(&hosts, options, wanted).await;
+    opened.map(|(transport, sent)| Dialled { transport, sent, version }).map_err(|err| DialError {
         kind: match err {
             zk::Error::AuthFailed => ErrorKind::AuthFailed,
             zk::Error::SessionExpired | zk::Error::SessionMoved => ErrorKind::SessionExpired,
@@ -98,7 +101,12 @@ async fn dial_untimed(
     })
 }
 
-async fn open(hosts: &str, options: &SessionOptions, wanted: Wanted) -> Result<Dialled, zk::Error> {
+/// A session, and when the request was sent that proved it.
+async fn open(
+    hosts: &str,
+    options: &SessionOptions,
+    wanted: Wanted,
+) -> Result<(Transport, Deadline), zk::Error> {
     let mut connector = zk::Client::connector().with_session_timeout(options.session_timeout);
     for auth in &options.auth {
         connector = connector.with_auth(&auth.scheme, auth.secret.expose().as_bytes());
@@ -113,14 +121,14 @@ async fn open(hosts: &str, options: &SessionOptions, wanted: Wanted) -> Result<D
         sent = Deadline::now();
         commit(&transport.client, "/").await?;
     }
-    Ok(Dialled { transport, sent })
+    Ok((transport, sent))
 }
 
 /// What a host said when it was asked whether it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
-    /// It serves clients.
-    Serves,
+    /// It serves clients, and is of this version.
+    Serves(Option<String>),
     /// Somebody listens, but does not answer the question: perhaps a proxy, perhaps a filter.
     Listens,
     /// It is a ZooKeeper server without a quorum.
@@ -140,7 +148,7 @@ impl Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Answer::Serves => f.write_str("serves"),
+            Answer::Serves(_) => f.write_str("serves"),
             Answer::Listens => f.write_str("listens"),
             Answer::NoQuorum => f.write_str("has no quorum"),
             Answer::Refused(why) | Answer::Unresolved(why) => f.write_str(why),
@@ -148,7 +156,14 @@ impl fmt::Display for Answer {
     }
 }
 
-type Survey = (Vec<String>, Vec<(String, Answer)>);
+/// What the hosts of a quorum said.
+struct Survey {
+    /// Those to connect to.
+    good: Vec<String>,
+    bad: Vec<(String, Answer)>,
+    /// What the good ones say their version is.
+    version: Option<String>,
+}
 
 /// Asks every host at once. The good ones are those that serve, or, where none says so, those that
 /// at least listen.
@@ -164,7 +179,7 @@ async fn survey(hosts: &[String]) -> Survey {
             None => asked.next().await,
         };
         let Some((host, answer)) = next else { break };
-        serving |= answer == Answer::Serves;
+        serving |= matches!(answer, Answer::Serves(_));
         if serving {
             until = Some(Instant::now() + GRACE);
         } else if answer == Answer::Listens {
@@ -172,10 +187,21 @@ async fn survey(hosts: &[String]) -> Survey {
         }
         answers.push((host, answer));
     }
-    let wanted = if serving { Answer::Serves } else { Answer::Listens };
-    let (good, bad): (Vec<_>, Vec<_>) =
-        answers.into_iter().partition(|(_, answer)| *answer == wanted);
-    (good.into_iter().map(|(host, _)| host).collect(), bad)
+    let (mut survey, mut versions) = (Survey { good: vec![], bad: vec![], version: None }, vec![]);
+    for (host, answer) in answers {
+        match answer {
+            Answer::Serves(version) => {
+                survey.good.push(host);
+                versions.extend(version);
+            }
+            Answer::Listens if !serving => survey.good.push(host),
+            answer => survey.bad.push((host, answer)),
+        }
+    }
+    versions.sort_unstable();
+    versions.dedup();
+    survey.version = (!versions.is_empty()).then(|| versions.join(","));
+    survey
 }
 
 /// A host that listens and keeps silent for ever is left behind by the dial's own deadline.
@@ -202,12 +228,19 @@ async fn ask(host: &str) -> Answer {
     }
     let reply = String::from_utf8_lossy(&reply);
     if reply.contains("Mode:") {
-        Answer::Serves
+        Answer::Serves(version(&reply))
     } else if reply.contains("not currently serving") {
         Answer::NoQuorum
     } else {
         Answer::Listens
     }
+}
+
+/// The version that the answer to `srvr` starts with, without the build behind it.
+fn version(reply: &str) -> Option<String> {
+    let text = reply.lines().find_map(|line| line.strip_prefix("Zookeeper version: "))?;
+    let version = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').next()?;
+    (!version.is_empty()).then(|| version.to_string())
 }
 
 /// The words of an I/O error without the number behind them.

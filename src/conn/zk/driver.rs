@@ -29,7 +29,9 @@ use self::holds::Holds;
 use super::dial::DialError;
 use super::exec;
 use super::link::{Alive, Link};
+use super::meters::Meters;
 use super::queue::{Command, Job, Waiting};
+use super::report::Report;
 use super::signal::Signal;
 use super::watches::{List, MAX_BYTES, Watches};
 use crate::conn::options::SessionOptions;
@@ -74,6 +76,7 @@ pub(super) struct Driver {
     /// When the earliest deadline of what is with a server, held or ending may be past.
     check: Option<Deadline>,
     closing: Option<Closing>,
+    report: Report,
 }
 
 impl Driver {
@@ -81,6 +84,8 @@ impl Driver {
         hosts: Arc<Hosts>,
         options: Arc<SessionOptions>,
         commands: mpsc::UnboundedReceiver<Command>,
+        report: Report,
+        meters: &Meters,
     ) -> Self {
         Driver {
             hosts,
@@ -95,7 +100,7 @@ impl Driver {
             link: Link::Idle,
             moving: false,
             alive: None,
-            watches: Watches::default(),
+            watches: Watches::new(meters.watches.clone()),
             holds: Holds::default(),
             generation: 0,
             suspect: false,
@@ -103,6 +108,7 @@ impl Driver {
             last_failure: None,
             check: None,
             closing: None,
+            report,
         }
     }
 
@@ -253,6 +259,7 @@ impl Driver {
             let err = job.request.error(ErrorKind::Closed);
             return job.answer(Err(err));
         }
+        self.report.retried(&job.request);
         self.queue.insert(seq, job);
     }
 

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::meters::Meters;
 use crate::conn::{Pending, Responder};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
@@ -16,13 +18,13 @@ use crate::request::{Reply, Request};
 const WAITING: usize = 64 * 1024;
 
 /// The callers' end.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Queue {
     commands: mpsc::UnboundedSender<Command>,
     waiting: Arc<AtomicUsize>,
+    meters: Arc<Meters>,
 }
 
-#[derive(Debug)]
 pub(super) enum Command {
     Call(Job),
     Move(Arc<Hosts>),
@@ -30,11 +32,12 @@ pub(super) enum Command {
 }
 
 /// One call on its way.
-#[derive(Debug)]
 pub(super) struct Job {
     pub(super) request: Arc<Request>,
     /// Gone once it was answered, which at its deadline comes before the server's answer.
     responder: Option<Responder<Reply>>,
+    called: Instant,
+    meters: Arc<Meters>,
     /// Held until it is sent.
     pub(super) place: Option<Place>,
     /// Whether a watch of it is left with the server.
@@ -49,6 +52,7 @@ impl Job {
     /// Answers the caller, who gets one answer only.
     pub(super) fn answer(&mut self, answer: Result<Reply, Error>) {
         if let Some(responder) = self.responder.take() {
+            self.meters.answered(self.request.op.name(), self.called.elapsed(), &answer);
             responder.send(answer);
         }
     }
@@ -70,19 +74,20 @@ impl Drop for Place {
 }
 
 impl Queue {
-    pub(super) fn new() -> (Queue, mpsc::UnboundedReceiver<Command>) {
+    pub(super) fn new(meters: Arc<Meters>) -> (Queue, mpsc::UnboundedReceiver<Command>) {
         let (commands, taken) = mpsc::unbounded_channel();
-        (Queue { commands, waiting: Arc::default() }, taken)
+        (Queue { commands, waiting: Arc::default(), meters }, taken)
     }
 
     /// Queues `request` before it returns.
     pub(super) fn push(&self, request: Request) -> Pending<Reply> {
         let place = Place(self.waiting.clone());
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
-            let err = request.error(ErrorKind::NotSent);
-            return Pending::ready(Err(err.with_detail(format!(
+            let refusal = Err(request.error(ErrorKind::NotSent).with_detail(format!(
                 "{WAITING} requests wait for this cell already; call it with fewer at once"
-            ))));
+            )));
+            self.meters.answered(request.op.name(), Duration::ZERO, &refusal);
+            return Pending::ready(refusal);
         }
         let request = Arc::new(request);
         let asked = request.clone();
@@ -90,6 +95,8 @@ impl Queue {
         let job = Job {
             request,
             responder: Some(responder),
+            called: Instant::now(),
+            meters: self.meters.clone(),
             place: Some(place),
             watched: false,
             before: 0,
@@ -120,7 +127,7 @@ impl Queue {
 
 /// Calls that are not with a server: in call order, and by their deadlines, so that a cell that is
 /// down costs the io thread no more than its own calls.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Waiting {
     calls: BTreeMap<u64, Job>,
     deadlines: BTreeSet<(Deadline, u64)>,
@@ -162,18 +169,16 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::path::ZkPath;
     use crate::request::Op;
 
     fn job(wait: u64) -> Job {
-        let (queue, mut commands) = Queue::new();
+        let (queue, mut commands) = Queue::new(Arc::new(Meters::new("nyc")));
         drop(queue.push(Request::new(Op::Sync, ZkPath::root()).within(Duration::from_secs(wait))));
         match commands.try_recv() {
             Ok(Command::Call(job)) => job,
-            other => panic!("{other:?}"),
+            _ => panic!("no call was queued"),
         }
     }
 
@@ -195,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_place_is_given_back_with_its_call() {
-        let (queue, mut commands) = Queue::new();
+        let (queue, mut commands) = Queue::new(Arc::new(Meters::new("nyc")));
         let request = Request::new(Op::Sync, ZkPath::root());
         let _answers: Vec<_> = (0..WAITING).map(|_| queue.push(request.clone())).collect();
         let refused = futures::FutureExt::now_or_never(queue.push(request.clone()));

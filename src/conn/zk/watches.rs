@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use super::meters::{Standing, WatchGauge};
 use crate::node::Stat;
 use crate::path::ZkPath;
 use crate::watch::{EventKind, TreeSender, WatchSender};
@@ -56,6 +57,7 @@ struct Once {
     id: OnceId,
     sender: WatchSender,
     seen: Seen,
+    _standing: Standing,
 }
 
 /// The state of a node at the moment of a read, if it was there.
@@ -80,6 +82,7 @@ pub(super) struct Watches {
     bytes: usize,
     trees: HashMap<ZkPath, Tree>,
     next: u64,
+    gauge: WatchGauge,
 }
 
 /// The tree watches on one path.
@@ -88,7 +91,7 @@ struct Tree {
     /// Requests under way for another one.
     adding: usize,
     /// Those that stand, oldest first. The first one feeds.
-    standing: Vec<(u64, TreeSender)>,
+    standing: Vec<(u64, TreeSender, Standing)>,
     /// One that stands for one-shots only: whoever asked for it has withdrawn.
     kept: Option<(u64, oneshot::Sender<()>)>,
     /// Reads under way that will be fed, and whether an event has come since each was sent.
@@ -105,6 +108,15 @@ impl Tree {
 }
 
 impl Watches {
+    pub(super) fn new(gauge: WatchGauge) -> Self {
+        Watches { gauge, ..Watches::default() }
+    }
+
+    /// Drops them all; each tells its end.
+    pub(super) fn clear(&mut self) {
+        *self = Watches::new(self.gauge.clone());
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -150,10 +162,11 @@ impl Watches {
         seen: Seen,
     ) -> OnceId {
         let id = OnceId { path: path.clone(), list, number: self.number() };
+        let standing = self.gauge.one();
         let at = self.once.entry(path.clone()).or_default();
         // Those that are fed only have nobody else to tell that their owner is gone.
         at.retain(|once| !once.sender.is_withdrawn());
-        at.push(Once { id: id.clone(), sender, seen });
+        at.push(Once { id: id.clone(), sender, seen, _standing: standing });
         id
     }
 
@@ -204,10 +217,10 @@ impl Watches {
 
     /// A tree watch stands; returns its number.
     pub(super) fn tree_stands(&mut self, path: &ZkPath, sender: TreeSender) -> u64 {
-        let id = self.number();
+        let (id, standing) = (self.number(), self.gauge.one());
         let tree = self.trees.entry(path.clone()).or_default();
         tree.adding = tree.adding.saturating_sub(1);
-        tree.standing.push((id, sender));
+        tree.standing.push((id, sender, standing));
         id
     }
 
@@ -227,7 +240,7 @@ impl Watches {
     /// one feeds the one-shots on its path, they fire, so that their owners look again.
     pub(super) fn tree_lost(&mut self, path: &ZkPath, id: u64) {
         let Some(tree) = self.trees.get_mut(path) else { return };
-        tree.standing.retain(|(standing, _)| *standing != id);
+        tree.standing.retain(|(standing, ..)| *standing != id);
         if tree.standing.is_empty() && tree.kept.is_none() {
             self.fire(path, |once| Some(once.id.list.any_change()));
         }
@@ -242,7 +255,7 @@ impl Watches {
         id: u64,
     ) -> Option<oneshot::Receiver<()>> {
         let tree = self.trees.get_mut(path)?;
-        tree.standing.retain(|(standing, _)| *standing != id);
+        tree.standing.retain(|(standing, ..)| *standing != id);
         let kept = (tree.standing.is_empty() && tree.kept.is_none()).then(|| {
             let (stop, stopped) = oneshot::channel();
             tree.kept = Some((id, stop));
@@ -255,7 +268,7 @@ impl Watches {
     /// Tree watch `id` of `path` told `kind` at `at`: fires the one-shots that it concerns.
     pub(super) fn tree_told(&mut self, path: &ZkPath, id: u64, kind: EventKind, at: &str) {
         let Some(tree) = self.trees.get_mut(path) else { return };
-        let feeder = tree.standing.first().map(|(id, _)| *id);
+        let feeder = tree.standing.first().map(|(id, ..)| *id);
         let feeder = feeder.or(tree.kept.as_ref().map(|(id, _)| *id));
         if feeder != Some(id) {
             return;
@@ -321,7 +334,7 @@ impl Watches {
             tree.kept = None;
             tree.reading.clear();
             tree.parked.clear();
-            tree.standing.retain(|(_, sender)| !sender.is_withdrawn());
+            tree.standing.retain(|(_, sender, _)| !sender.is_withdrawn());
         }
         self.trees.retain(|_, tree| !tree.standing.is_empty());
         for at in self.once.values_mut() {
@@ -333,9 +346,8 @@ impl Watches {
     /// The tree watches to leave again.
     pub(super) fn trees(&self) -> Vec<(ZkPath, u64, TreeSender)> {
         let of = |(path, tree): (&ZkPath, &Tree)| {
-            let path = path.clone();
-            let standing = tree.standing.clone().into_iter();
-            standing.map(move |(id, sender)| (path.clone(), id, sender)).collect::<Vec<_>>()
+            let each = |(id, sender, _): &(u64, TreeSender, _)| (path.clone(), *id, sender.clone());
+            tree.standing.iter().map(each).collect::<Vec<_>>()
         };
         self.trees.iter().flat_map(of).collect()
     }

@@ -12,6 +12,8 @@ use crate::conn::zk::signal;
 use crate::conn::zk::translate::Failure;
 use crate::error::ErrorKind;
 
+const UNKNOWN: &str = "unknown";
+
 impl Driver {
     /// The reply to a write was lost.
     pub(super) fn doubt(&mut self, seq: u64, job: Job) {
@@ -38,6 +40,12 @@ impl Driver {
             return;
         }
         let Some(mut job) = self.doubts.remove(&seq) else { return };
+        let outcome = match &answer {
+            Ok(Verdict::Applied(_)) => "applied",
+            Ok(Verdict::NotApplied) => "not applied",
+            Ok(Verdict::Unknown(_)) | Err(_) => UNKNOWN,
+        };
+        self.report.settled(&job.request, outcome);
         match answer {
             Ok(Verdict::Applied(reply)) => job.answer(Ok(reply)),
             Ok(Verdict::NotApplied) => self.requeue(seq, job),
@@ -55,6 +63,7 @@ impl Driver {
     /// Nobody will ask any more.
     pub(super) fn leave_doubts(&mut self) {
         for (_, mut job) in std::mem::take(&mut self.doubts) {
+            self.report.settled(&job.request, UNKNOWN);
             let err = job.request.error(ErrorKind::OutcomeUnknown);
             job.answer(Err(err.with_detail("the connection broke and was closed")));
         }

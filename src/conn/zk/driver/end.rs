@@ -8,7 +8,6 @@ use super::holds::Holds;
 use crate::conn::Responder;
 use crate::conn::zk::link::Link;
 use crate::conn::zk::translate::Failure;
-use crate::conn::zk::watches::Watches;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::session::SessionState;
@@ -55,10 +54,11 @@ impl Driver {
         self.leave_doubts();
         // Watches go before the session does; each tells its end as it is dropped.
         self.running.clear();
-        self.watches = Watches::default();
+        self.watches.clear();
         self.holds = Holds::default();
         let Some(by) = self.closing.as_ref().map(|closing| closing.by) else { return };
         let (link, alive) = (std::mem::take(&mut self.link), self.alive.take());
+        let session = alive.as_ref().map(|alive| alive.session.clone());
         let end = async move {
             let confirmed = match link {
                 Link::Up(up) => {
@@ -80,6 +80,9 @@ impl Driver {
                 Some(command) = self.commands.recv() => self.command(command),
             }
         };
+        if let Some(session) = session {
+            self.report.closed(&session, confirmed);
+        }
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             self.command(command);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Driver;
 use crate::conn::zk::exec::{Answer, Fault};
+use crate::conn::zk::report::Report;
 use crate::conn::zk::signal;
 use crate::conn::zk::translate::Failure;
 use crate::deadline::Deadline;
@@ -12,6 +13,7 @@ use crate::error::ErrorKind;
 use crate::hold::{Hold, HoldSender, Loss};
 use crate::path::ZkPath;
 use crate::request::Reply;
+use crate::session::Session;
 
 /// How often holds are looked at, in the least: timers stand still while a machine sleeps, and the
 /// clock of deadlines does not.
@@ -29,6 +31,11 @@ pub(super) struct Holds {
 }
 
 impl Holds {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     /// What was under way broke with the connection; the next one renews at once.
     pub(super) fn broke(&mut self) {
         self.under_way = 0;
@@ -51,10 +58,11 @@ impl Driver {
 
     /// Loses what is not proved, and renews the rest when it is time. Says when to look again.
     pub(super) fn look_after_holds(&mut self) -> Option<Deadline> {
-        self.holds.held.retain(|(_, sender)| {
+        let session = self.alive.as_ref().map(|alive| &alive.session);
+        self.holds.held.retain(|(path, sender)| {
             let late = sender.valid_until().is_some_and(Deadline::is_past);
             if late {
-                sender.lose(Loss::Unproven);
+                lose(&self.report, session, path, sender, Loss::Unproven);
             }
             !late && !sender.is_released()
         });
@@ -106,12 +114,13 @@ impl Driver {
             }
             Err(Fault { failure: Failure::Refused(kind, _), index: Some(index) }) => {
                 // One node is not as it was held: it is lost, and the others are checked again.
+                let session = self.alive.as_ref().map(|alive| &alive.session);
                 if let Some(gone) = paths.get(index) {
                     let why =
                         if kind == ErrorKind::NoNode { Loss::Deleted } else { Loss::Unproven };
                     self.holds.held.retain(|(path, sender)| {
                         if path == gone {
-                            sender.lose(why);
+                            lose(&self.report, session, path, sender, why);
                         }
                         path != gone
                     });
@@ -122,4 +131,12 @@ impl Driver {
             Err(_) => {}
         }
     }
+}
+
+/// Tells whoever holds it, and whoever watches over this process, unless it was let go of before.
+fn lose(report: &Report, session: Option<&Session>, path: &ZkPath, sender: &HoldSender, why: Loss) {
+    if !sender.is_released() {
+        report.hold_lost(session, path, why);
+    }
+    sender.lose(why);
 }

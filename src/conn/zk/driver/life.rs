@@ -6,12 +6,10 @@ use futures::stream::FuturesUnordered;
 use zookeeper_client as zk;
 
 use super::Driver;
-use super::holds::Holds;
 use crate::conn::zk::dial::{DialError, Dialled, Wanted, dial};
 use crate::conn::zk::link::{Alive, Link, LinkEvent, Up};
 use crate::conn::zk::signal;
 use crate::conn::zk::translate::Failure;
-use crate::conn::zk::watches::Watches;
 use crate::error::ErrorKind;
 use crate::hosts::Hosts;
 use crate::session::SessionState;
@@ -40,6 +38,7 @@ impl Driver {
     }
 
     pub(super) fn dial(&mut self) {
+        self.report.dialling(&self.hosts);
         let (hosts, options) = (self.hosts.clone(), self.options.clone());
         let wanted = match &self.alive {
             Some(alive) => Wanted::Again(alive.info.clone()),
@@ -56,11 +55,16 @@ impl Driver {
             Some(alive) => {
                 alive.info = dialled.transport.client.session().clone();
                 alive.sender.proved(dialled.sent);
+                alive.sender.served_by(dialled.version);
                 alive.sender.set(SessionState::Connected);
+                self.report.attached(&alive.session);
             }
             None => {
                 self.generation += 1;
-                self.alive = Some(Alive::new(&dialled, self.generation));
+                let alive = Alive::new(&dialled, self.generation);
+                alive.sender.served_by(dialled.version);
+                self.report.opened(&alive.session);
+                self.alive = Some(alive);
             }
         }
         let client = dialled.transport.client.clone();
@@ -125,6 +129,7 @@ impl Driver {
     /// A cell that never answered fails its callers at once when nobody listens there; one that has
     /// answered before is waited for until their deadlines.
     fn dial_failed(&mut self, err: DialError) {
+        self.report.dial_failed(&err);
         self.failed_dials += 1;
         self.link = Link::pause(self.failed_dials);
         let kind = err.kind;
@@ -153,6 +158,7 @@ impl Driver {
         self.holds.broke();
         if let Some(alive) = &self.alive {
             alive.sender.set(SessionState::Disconnected);
+            self.report.disconnected(&alive.session);
         }
         let mut broken: Vec<_> = std::mem::take(&mut self.sent).into_iter().collect();
         broken.sort_unstable_by_key(|(seq, _)| *seq);
@@ -164,9 +170,10 @@ impl Driver {
     /// A server has ended the session: watches tell the end as they are dropped.
     fn session_over(&mut self) {
         self.link = Link::Idle;
-        self.watches = Watches::default();
-        self.holds = Holds::default();
+        self.watches.clear();
+        let holds = std::mem::take(&mut self.holds);
         if let Some(alive) = self.alive.take() {
+            self.report.expired(&alive.session, holds.len());
             alive.end(SessionState::Expired);
         }
     }
