@@ -58,14 +58,14 @@
 //! | connections | [`ZkConn`], [`MemoryConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
 //! | helpers | [`tree`], [`change`], [`wildcard`] |
 //! | programs | the command `zk` |
-//! | `testing` | ZooKeeper's frames, the fault proxy, local cells, ensembles to break, the contract suite |
+//! | `testing` | ZooKeeper's frames, the fault proxy, local cells, ensembles to break, the contract suite, a judge of histories |
 //!
 //! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `cli` (default) | the command `zk` |
-//! | `testing` | `testing`: the contract suite for implementations of [`Conn`], local cells, and faults |
+//! | `testing` | `testing`: the contract suite for implementations of [`Conn`], local cells, faults, and a judge of histories |
 //!
 //! Without features this is a lean library.
 

@@ -16,8 +16,8 @@ use zkcells::testing::history::{Fault, History, Report, Workload};
 use zkcells::testing::proxy::{Direction, FaultProxy, OpKind};
 use zkcells::testing::servers::Ensemble;
 use zkcells::{
-    Conn, Error, ErrorKind, LeaveWatch, Node, Op, Pending, Reply, Request, SessionOptions, Within,
-    ZkConn, ZkPath,
+    Cells, Conn, Error, ErrorKind, LeaveWatch, MetaConn, Node, Op, Pending, Reply, Request,
+    SessionOptions, Within, ZkConn, ZkPath,
 };
 
 /// What a variable says, or `otherwise`.
@@ -32,11 +32,20 @@ fn seed() -> u64 {
     setting("ZKCELLS_SEED", fastrand::u64(..1_000_000))
 }
 
+/// How the servers are called as a cell.
+const CELL: &str = "nyc";
+
 /// A client that gives up soon, as deadlines are faults too.
 async fn client(addrs: &str, number: usize) -> Result<Arc<dyn Conn>, Error> {
     let timeout = Duration::from_secs(1 + number as u64);
-    let options = SessionOptions::default().with_session_timeout(timeout);
-    let conn = ZkConn::connect(addrs, options).await?;
+    let conn: Arc<dyn Conn> = if number.is_multiple_of(2) {
+        let options = SessionOptions::default().with_session_timeout(timeout);
+        Arc::new(ZkConn::connect(addrs, options).await?)
+    } else {
+        // The same nodes, as those of a cell.
+        let cells = Cells::builder().cell(CELL, addrs).local_cell(CELL).session_timeout(timeout);
+        Arc::new(MetaConn::new(cells.build()?))
+    };
     Ok(Arc::new(Within::new(conn, Duration::from_millis(300 + 400 * number as u64))))
 }
 
@@ -268,7 +277,8 @@ async fn histories_of_clients_under_faults_are_linearizable() {
     let rage = nemesis.rage(Duration::from_secs(seconds));
     let workload = Workload::new(seed).with_clients(7);
     let connect = |number| client(&addrs, number);
-    let (history, bitten) = workload.run("/registers", connect, rage).await.unwrap();
+    let (history, bitten) =
+        workload.run(&format!("/zk/{CELL}/registers"), connect, rage).await.unwrap();
     let report = judged("faults", &history, seed);
     println!("faults that bit: {bitten}");
     assert_allowed(&history, &report, seed);
@@ -395,7 +405,7 @@ async fn with_flaw(flaw: Flaw) -> Report {
         }
     };
     let workload = Workload::new(seed).with_clients(4).with_keys(2);
-    let root = format!("/{}", fresh_root());
+    let root = format!("/zk/{CELL}/{}", fresh_root());
     let (history, ()) = workload.run(&root, connect, faults).await.unwrap();
     let report = judged(&format!("{flaw:?}"), &history, seed);
     if flaw == Flaw::None {

@@ -162,7 +162,7 @@ fn may_be_deleted(calls: &[&Call], made: i64, reader: &Call) -> bool {
     calls.iter().any(|call| {
         matches!(call.asked, Asked::Delete { .. })
             && call.may_be_applied()
-            && (call.start <= reader.start || Some(call.start) < reader.end)
+            && Some(call.start) < reader.end
             && (call.is_unknown() || call.end.is_none_or(|end| end > since))
     })
 }
