@@ -9,6 +9,7 @@ use futures::future::{join, join_all, try_join_all};
 
 use super::{History, HistoryConn};
 use crate::conn::{Conn, ConnExt as _};
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::{Mode, Version};
 use crate::path::ZkPath;
@@ -77,10 +78,8 @@ impl Workload {
     {
         let history = History::new();
         let conns = try_join_all((0..self.clients).map(connect)).await?;
-        if let Some(conn) = conns.first()
-            && conn.exists(root).await?.is_none()
-        {
-            tree::create_all(conn, root, "", Mode::Persistent).await?;
+        if let Some(conn) = conns.first() {
+            make(conn, root).await?;
         }
         let nodes = Nodes {
             root: ZkPath::new(root)?,
@@ -105,6 +104,24 @@ impl Workload {
         };
         let (result, _) = join(meanwhile, join_all(clients)).await;
         Ok((history, result))
+    }
+}
+
+/// Makes `root` unless it is there, even where single calls have little time.
+async fn make(conn: &dyn Conn, root: &str) -> Result<(), Error> {
+    let end = Deadline::after(Deadline::DEFAULT);
+    loop {
+        let made = match conn.exists(root).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => tree::create_all(conn, root, "", Mode::Persistent).await.map(drop),
+            Err(err) => Err(err),
+        };
+        match made {
+            Err(err) if end.is_past() => return Err(err),
+            // If it was made after all, the next look shows it.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Ok(()) => return Ok(()),
+        }
     }
 }
 
