@@ -145,6 +145,7 @@ impl Nemesis {
             }
             self.pause(50..250).await;
         }
+        let raged = begun.elapsed();
         for proxy in &self.proxies {
             proxy.heal();
             proxy.join();
@@ -152,6 +153,7 @@ impl Nemesis {
         }
         self.ensemble.mend().await;
         self.pause(500..501).await;
+        println!("faults for {raged:?}, mended after {:?}", begun.elapsed());
         self.bitten()
     }
 
@@ -288,7 +290,7 @@ impl fmt::Display for Bitten {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn histories_of_clients_under_faults_are_linearizable() {
-    let (seed, seconds) = (seed(), setting("ZKCELLS_SECONDS", 9));
+    let (seed, seconds) = (seed(), setting("ZKCELLS_SECONDS", 7));
     println!("ZKCELLS_SEED={seed}");
     let nemesis = Nemesis::new(seed).await;
     let addrs = nemesis.addrs();
