@@ -7,6 +7,7 @@ pub(crate) mod io;
 mod memory;
 pub(crate) mod meta;
 pub(crate) mod options;
+pub(crate) mod outcome;
 mod pending;
 pub(crate) mod rebase;
 pub(crate) mod within;

@@ -43,6 +43,11 @@ impl Deadline {
         Deadline(self.0.saturating_add(wait))
     }
 
+    /// `by` before this one.
+    pub(crate) fn earlier(self, by: Duration) -> Self {
+        Deadline(self.0.saturating_sub(by))
+    }
+
     /// How long is left; zero when it is past.
     pub fn remaining(self) -> Duration {
         self.0.saturating_sub(Self::now().0)

@@ -159,6 +159,32 @@ impl HoldSender {
         });
     }
 
+    /// Nothing needed a proof until `since`; from then on it does.
+    pub(crate) fn stood_until(&self, since: Deadline) {
+        let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Proof::Standing = *proof {
+            *proof = Proof::Until(since.plus(self.half));
+        }
+    }
+
+    /// Nothing needs a proof any more, unless it came too late.
+    pub(crate) fn stands(&self) {
+        let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Proof::Until(until) = *proof
+            && !until.is_past()
+        {
+            *proof = Proof::Standing;
+        }
+    }
+
+    /// Lets what was proved be older by `by`: a clock that a test holds has moved.
+    pub(crate) fn aged(&self, by: Duration) {
+        let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Proof::Until(until) = *proof {
+            *proof = Proof::Until(until.earlier(by));
+        }
+    }
+
     /// When it is lost unless a proof comes; `None` where nothing needs one.
     pub fn valid_until(&self) -> Option<Deadline> {
         match *self.proof.lock().unwrap_or_else(PoisonError::into_inner) {

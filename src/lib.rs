@@ -53,7 +53,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | nouns | [`Error`], [`ZkPath`], [`Hosts`], [`Auth`], [`Deadline`], [`Stat`], [`Watch`], [`Session`], [`Request`] |
+//! | nouns | [`Error`], [`ZkPath`], [`Hosts`], [`Auth`], [`Deadline`], [`Stat`], [`Watch`], [`Session`], [`Request`], [`fault`] |
 //! | contract | [`Conn`] and [`ConnExt`]; [`cells`] |
 //! | connections | [`ZkConn`], [`MemoryConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
 //! | helpers | [`tree`], [`change`], [`wildcard`] |
@@ -67,7 +67,8 @@
 //! | `cli` (default) | the command `zk` |
 //! | `testing` | `testing`: the contract suite for implementations of [`Conn`], local cells, faults, and a judge of histories |
 //!
-//! Without features this is a lean library.
+//! Without features this is a lean library. What each operation promises in each fault is said in
+//! [`promises`].
 
 mod auth;
 pub mod cells;
@@ -77,6 +78,7 @@ pub mod cli;
 pub mod conn;
 mod deadline;
 mod error;
+pub mod fault;
 mod hold;
 mod hosts;
 mod node;
@@ -88,6 +90,8 @@ mod session;
 mod spy;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[doc = include_str!("../etc/promises.md")]
+pub mod promises {}
 pub mod tree;
 mod watch;
 pub mod wildcard;

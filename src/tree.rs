@@ -28,7 +28,7 @@ pub use copy::{Copied, copy};
 pub use create::{create_all, put};
 pub use create_many::{Created, create_many};
 pub use remove::remove_all;
-pub use walk::walk;
+pub use walk::{Walked, walk, walk_partial};
 
 /// How often something is begun anew because others changed the tree meanwhile.
 const ROUNDS: u32 = 10;

@@ -7,10 +7,10 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use support::relay::Relay;
 use support::{servers, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zkcells::testing::cells::{LocalCells, fresh_root};
+use zkcells::testing::proxy::{Direction, FaultProxy};
 use zkcells::{
     Auth, Conn as _, ConnExt as _, ErrorKind, EventKind, LeaveWatch, Loss, Mode, Multi, Op,
     Request, SessionOptions, SessionState, TreeEvent, TreeWatch, Version, Within, ZkConn, ZkPath,
@@ -25,8 +25,8 @@ async fn connect(addrs: &str) -> ZkConn {
 }
 
 /// A connection through a relay, and the path of a fresh node.
-async fn relayed() -> (Relay, ZkConn, String) {
-    let relay = Relay::to(&addrs("nyc")).await;
+async fn relayed() -> (FaultProxy, ZkConn, String) {
+    let relay = FaultProxy::to(&addrs("nyc")).await.unwrap();
     let conn = connect(&relay.addr()).await;
     let root = format!("/{}", fresh_root());
     conn.create(&root, "", Mode::Persistent).await.unwrap();
@@ -34,18 +34,19 @@ async fn relayed() -> (Relay, ZkConn, String) {
 }
 
 /// Cuts the connection, waits until `conn` has noticed, lets `meanwhile` happen, and joins it.
-async fn outage<F: Future<Output = ()>>(relay: &Relay, conn: &ZkConn, meanwhile: F) {
+async fn outage<F: Future<Output = ()>>(relay: &FaultProxy, conn: &ZkConn, meanwhile: F) {
     let session = conn.session("/").await.unwrap();
-    let before = relay.broken();
-    relay.cut();
+    let before = relay.bites().cut;
+    relay.down();
     soon("the break", async {
         while session.state() == SessionState::Connected {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert!(relay.broken() > before, "the cut bit");
+    assert!(relay.bites().cut > before, "the cut bit");
     meanwhile.await;
+    relay.heal();
     relay.join();
 }
 
@@ -207,7 +208,7 @@ async fn dropping_the_last_handle_ends_the_session() {
 #[tokio::test]
 async fn whoever_closes_again_waits_for_the_same_end() {
     let (relay, conn, _) = relayed().await;
-    relay.hold();
+    relay.black_hole(Direction::Both);
     let first = conn.close();
     let mut second = conn.close();
     // Only after both were taken: a call is refused by then.
@@ -216,7 +217,7 @@ async fn whoever_closes_again_waits_for_the_same_end() {
     let mut third = conn.close();
     assert!((&mut second).now_or_never().is_none(), "the server has not seen the end");
     assert!((&mut third).now_or_never().is_none(), "the server has not seen the end");
-    relay.join();
+    relay.heal();
     for close in [first, second, third] {
         soon("the end", close).await.unwrap();
     }
@@ -225,13 +226,13 @@ async fn whoever_closes_again_waits_for_the_same_end() {
 
 #[tokio::test]
 async fn a_write_that_is_with_a_server_at_the_end_is_not_told_as_refused() {
-    let relay = Relay::to(&addrs("nyc")).await;
+    let relay = FaultProxy::to(&addrs("nyc")).await.unwrap();
     // So long that the silence is not taken for a break before closing gives up.
     let patient = SessionOptions::default().with_session_timeout(Duration::from_secs(60));
     let conn = ZkConn::connect(&relay.addr(), patient).await.unwrap();
     conn.session("/").await.unwrap();
     let conn = Within::new(conn, Duration::from_secs(60));
-    relay.hold();
+    relay.black_hole(Direction::Both);
     let write = conn.set("/zk-no-such-node", "x", Version::Any);
     let read = conn.get("/");
     let err = soon("the end", conn.close()).await.unwrap_err();
@@ -255,7 +256,7 @@ async fn a_multi_without_steps_proves_nothing() {
 #[tokio::test]
 async fn deadlines_hold_while_a_server_says_nothing() {
     let (relay, conn, root) = relayed().await;
-    relay.hold();
+    relay.black_hole(Direction::Both);
     let conn = Within::new(conn, Duration::from_millis(300));
     let start = Instant::now();
     let (read, write) = (conn.get(&root), conn.set(&root, "x", Version::Any));
@@ -268,7 +269,7 @@ async fn deadlines_hold_while_a_server_says_nothing() {
     };
     assert_eq!(more.iter().filter(not_sent).count(), 300 - 254, "256 are sent at once");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-    relay.join();
+    relay.heal();
     // They leave the window when they are answered.
     let again = soon("room", async {
         loop {
@@ -319,21 +320,16 @@ async fn a_session_that_expires_takes_its_watches_along_and_another_one_follows(
 #[tokio::test]
 async fn reads_that_are_asked_again_still_come_before_later_writes() {
     let (relay, conn, root) = relayed().await;
-    relay.hold();
+    relay.black_hole(Direction::Both);
     // More than are sent at once, so the write is not with the server when the connection breaks.
     let reads: Vec<_> = (0..300).map(|_| conn.get(&root)).collect();
     let write = conn.set(&root, "later", Version::Any);
     // Its deadline passes in the queue, so by then the window is full.
     let last = Request::new(Op::Sync, ZkPath::root()).within(Duration::from_millis(100));
     assert_eq!(conn.call(last).await.unwrap_err().kind(), ErrorKind::NotSent);
-    let before = relay.broken();
-    soon("the break", async {
-        while relay.broken() == before {
-            relay.cut();
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    relay.down();
+    assert_eq!(relay.bites().cut, 1, "the cut bit");
+    relay.heal();
     relay.join();
     for read in reads {
         assert_eq!(soon("a read", read).await.unwrap().data, "");
@@ -440,7 +436,7 @@ async fn a_one_shot_beside_a_tree_watch_tells_a_change_that_came_during_a_break(
 #[tokio::test]
 async fn a_watch_stands_though_a_tree_watch_on_its_path_came_to_nothing() {
     let (relay, conn, root) = relayed().await;
-    relay.hold();
+    relay.black_hole(Direction::Both);
     let tree = conn.watch_tree(&root);
     let reads: Vec<_> = (0..10).map(|_| conn.get_watch(&root)).collect();
     // Answered in call order, so all of them are with the server.
@@ -457,11 +453,11 @@ async fn a_watch_stands_though_a_tree_watch_on_its_path_came_to_nothing() {
 #[tokio::test]
 async fn a_children_watch_under_way_when_a_tree_watch_comes_stays_alive() {
     let (relay, conn, root) = relayed().await;
-    relay.hold();
+    relay.black_hole(Direction::Both);
     let children = conn.children_watch(&root);
     let tree = conn.watch_tree(&root);
     conn.session("/").await.unwrap();
-    relay.join();
+    relay.heal();
     let (_, watch) = soon("the read", children).await.unwrap();
     let mut tree = soon("the tree watch", tree).await.unwrap();
     conn.create(format!("{root}/new"), "", Mode::Persistent).await.unwrap();
@@ -568,8 +564,8 @@ async fn values_near_the_limit_go_and_larger_ones_do_not_cost_the_session() {
 // --- holds ------------------------------------------------------------------------------------
 
 /// A connection through a relay with short sessions, an ephemeral node, and a witness.
-async fn holding(timeout: Duration) -> (Relay, ZkConn, String, ZkConn) {
-    let relay = Relay::to(&addrs("nyc")).await;
+async fn holding(timeout: Duration) -> (FaultProxy, ZkConn, String, ZkConn) {
+    let relay = FaultProxy::to(&addrs("nyc")).await.unwrap();
     let options = SessionOptions::default().with_session_timeout(timeout);
     let conn = ZkConn::connect(&relay.addr(), options).await.unwrap();
     let root = format!("/{}", fresh_root());
@@ -582,11 +578,11 @@ async fn a_hold_is_lost_by_its_deadline_before_the_server_ends_the_session() {
     let (relay, conn, root, witness) = holding(Duration::from_secs(2)).await;
     let hold = conn.hold(&root).await.unwrap();
     let (_, gone) = witness.exists_watch(&root).await.unwrap();
-    relay.cut();
+    relay.down();
     let last = hold.valid_until();
     assert_eq!(soon("the loss", hold.lost()).await, Loss::Unproven);
     assert!(last.is_past() && !hold.is_valid());
-    assert!(relay.broken() > 0, "the cut bit");
+    assert!(relay.bites().cut > 0, "the cut bit");
     assert!(witness.exists(&root).await.unwrap().is_some(), "lost before the server's word");
     assert_eq!(soon("the end", gone).await.kind, EventKind::Deleted);
     // The session ends, and another one takes its place.

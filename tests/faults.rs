@@ -68,12 +68,14 @@ async fn a_cut_breaks_connections_and_lets_new_ones_be_made() {
 
 #[tokio::test]
 async fn a_reset_is_one() {
-    let (proxy, ..) = through().await;
+    let proxy = FaultProxy::to(&nyc()).await.unwrap();
     let stream = tokio::net::TcpStream::connect(proxy.addr()).await.unwrap();
-    // Reading nothing yet shows that the proxy has the connection.
-    while proxy.connections() < 2 {
-        tokio::task::yield_now().await;
-    }
+    soon("the connection", async {
+        while proxy.connections() < 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     proxy.reset();
     let end = soon("the end", async {
         stream.readable().await.unwrap();

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &[
         "error", "path", "hosts", "auth", "deadline", "node", "watch", "session", "hold",
-        "request", "pause",
+        "request", "pause", "fault",
     ],
     &["conn", "cells"],
     &[
         "conn::io",
         "conn::options",
+        "conn::outcome",
         "conn::rebase",
         "conn::within",
         "conn::zk",

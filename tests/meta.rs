@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use support::relay::Relay;
 use support::soon;
 use zkcells::testing::cells::{LocalCells, fresh_root};
+use zkcells::testing::proxy::FaultProxy;
 use zkcells::{
     Acl, CellConfig, CellName, Cells, Conn, ConnCache, ConnExt as _, Dialer, Dialled, Error,
     ErrorKind, EventKind, MemoryConn, MemoryQuorum, MetaConn, Mode, Multi, Pending, Perms, Read,
@@ -147,7 +147,7 @@ async fn every_operation_on_local_goes_to_the_one_session_of_its_cell() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_first_callers_share_one_session() {
     let nyc = LocalCells::up().unwrap().addrs("nyc").unwrap();
-    let relay = Relay::to(&nyc).await;
+    let relay = FaultProxy::to(&nyc).await.unwrap();
     let cells = Cells::builder().cell("nyc", relay.addr()).local_cell("nyc").build().unwrap();
     let conn = Arc::new(MetaConn::new(cells));
     let callers: Vec<_> = (0..100)

@@ -6,9 +6,9 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::relay::Relay;
 use support::{servers, soon};
 use zkcells::testing::cells::{LocalCells, fresh_root};
+use zkcells::testing::proxy::FaultProxy;
 use zkcells::{
     Cells, Conn as _, ConnExt as _, ErrorKind, EventKind, Loss, MetaConn, Mode, Version,
 };
@@ -85,7 +85,8 @@ async fn cells_come_and_go() {
 #[tokio::test]
 async fn another_address_of_the_same_quorum_keeps_the_session_and_what_it_holds() {
     let nyc = addrs("nyc");
-    let (first, second) = (Relay::to(&nyc).await, Relay::to(&nyc).await);
+    let (first, second) =
+        (FaultProxy::to(&nyc).await.unwrap(), FaultProxy::to(&nyc).await.unwrap());
     let config = Config::new(&format!(r#"{{"nyc": "{}"}}"#, first.addr()));
     let tree = config.tree();
     let path = format!("/zk/nyc/{}", fresh_root());
@@ -103,7 +104,7 @@ async fn another_address_of_the_same_quorum_keeps_the_session_and_what_it_holds(
     }
     let stat = tree.exists(&path).await.unwrap().unwrap();
     assert!(session.owns(&stat));
-    first.cut();
+    first.down();
     tree.set(&path, "moved", Version::Any).await.unwrap();
     assert_eq!(soon("the change", watch).await.kind, EventKind::DataChanged);
     assert_eq!(soon("the gap", subtree.next()).await, Some(zkcells::TreeEvent::Gap));
@@ -168,8 +169,9 @@ async fn a_file_is_read_again_when_it_changes() {
 #[tokio::test]
 async fn swaps_under_load_lose_no_event_and_leak_no_session() {
     let (nyc, sjc) = (addrs("nyc"), addrs("sjc"));
-    let (first, second) = (Relay::to(&nyc).await, Relay::to(&nyc).await);
-    let text = |relay: &Relay, sjc: &str| format!(r#"{{"nyc": "{}"{sjc}}}"#, relay.addr());
+    let (first, second) =
+        (FaultProxy::to(&nyc).await.unwrap(), FaultProxy::to(&nyc).await.unwrap());
+    let text = |relay: &FaultProxy, sjc: &str| format!(r#"{{"nyc": "{}"{sjc}}}"#, relay.addr());
     let config = Config::new(&text(&first, ""));
     let tree = config.tree();
     let path = format!("/zk/nyc/{}", fresh_root());

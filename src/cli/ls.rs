@@ -177,8 +177,8 @@ async fn everything(
 /// All below `top`. Below `/zk`, a cell that fails leaves the others to be listed.
 async fn below(conn: &dyn Conn, top: &ZkPath) -> (Vec<ZkPath>, Vec<Error>) {
     if top.as_str() != Cells::PREFIX {
-        return match tree::walk(conn, top).await {
-            Ok(paths) => (paths, Vec::new()),
+        return match tree::walk_partial(conn, top).await {
+            Ok(walked) => (walked.paths, walked.failed),
             Err(err) => (Vec::new(), vec![err]),
         };
     }
@@ -187,14 +187,15 @@ async fn below(conn: &dyn Conn, top: &ZkPath) -> (Vec<ZkPath>, Vec<Error>) {
         Err(err) => return (Vec::new(), vec![err]),
     };
     let cells: Vec<ZkPath> = cells.into_iter().map(|name| top.child(&name)).collect();
-    let walks: Vec<_> = cells.iter().map(|cell| tree::walk(conn, cell)).collect();
+    let walks: Vec<_> = cells.iter().map(|cell| tree::walk_partial(conn, cell)).collect();
     let walks: Vec<_> = stream::iter(walks).buffered(WALKS_AT_ONCE).collect().await;
     let (mut paths, mut failed) = (Vec::new(), Vec::new());
     for (cell, walk) in cells.into_iter().zip(walks) {
         match walk {
             Ok(found) => {
                 paths.push(cell);
-                paths.extend(found);
+                paths.extend(found.paths);
+                failed.extend(found.failed);
             }
             // Nobody has made the cell's own node, so there is nothing below.
             Err(err) if err.kind() == ErrorKind::NoNode => paths.push(cell),

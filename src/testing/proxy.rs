@@ -24,6 +24,7 @@
 //! |---|---|---|
 //! | [`cut`](FaultProxy::cut), [`reset`](FaultProxy::reset) | every connection breaks, new ones do not | [`cut`](Bites::cut) |
 //! | [`refuse`](FaultProxy::refuse) until [`join`](FaultProxy::join) | new connections break at once | [`refused`](Bites::refused) |
+//! | [`down`](FaultProxy::down) until [`join`](FaultProxy::join) | both | [`cut`](Bites::cut), [`refused`](Bites::refused) |
 //! | [`black_hole`](FaultProxy::black_hole) until [`heal`](FaultProxy::heal) | bytes stop, connections stay open | [`held`](Bites::held) |
 //! | [`delay`](FaultProxy::delay), [`round_trip`](FaultProxy::round_trip) | everything comes later | [`delayed`](Bites::delayed) |
 //! | [`throttle`](FaultProxy::throttle) | everything comes slower | [`throttled`](Bites::throttled) |
@@ -34,10 +35,11 @@
 //! | [`tell_expired`](FaultProxy::tell_expired) | a client is told that its session is over, and it is not | [`told_expired`](Bites::told_expired) |
 //! | [`end_sessions`](FaultProxy::end_sessions) | sessions are over, really | [`ended`](Bites::ended) |
 //!
+//! A [`MemoryConn`](crate::MemoryConn) has switches of the same names, for tests without servers.
+//!
 //! Four-letter words pass too, under the faults that need no knowledge of frames; they count as
 //! nothing but connections refused.
 
-mod bites;
 mod connection;
 mod end;
 mod faults;
@@ -54,8 +56,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-pub use bites::Bites;
-pub use faults::{Direction, OpKind, Target};
+pub use crate::fault::{Bites, OpKind, Target};
+pub use faults::Direction;
 pub use log::{Fate, LogEntry};
 
 use crate::error::{Error, ErrorKind};
@@ -127,8 +129,7 @@ impl FaultProxy {
     ///
     /// ```no_run
     /// # async fn f(proxy: zkcells::testing::proxy::FaultProxy) {
-    /// proxy.refuse();
-    /// proxy.cut();
+    /// proxy.down();
     /// proxy.until(|bites| bites.cut == 1 && bites.refused > 0).await;
     /// # }
     /// ```
@@ -158,6 +159,12 @@ impl FaultProxy {
         self.shared.log().clear();
     }
 
+    /// How many connections clients have made so far, those of four-letter words included and those
+    /// that were refused not.
+    pub fn opened(&self) -> u64 {
+        self.shared.opened()
+    }
+
     /// How many connections are open, with a session or without.
     pub fn connections(&self) -> usize {
         self.shared.connections()
@@ -181,9 +188,15 @@ impl FaultProxy {
     }
 
     /// Breaks new connections as soon as they are made, until [`join`](Self::join). Those that are
-    /// open stay; with [`cut`](Self::cut) after it, the server is gone.
+    /// open stay; see [`down`](Self::down).
     pub fn refuse(&self) {
         self.shared.set(|faults| faults.refusing = true);
+    }
+
+    /// Breaks all connections and every new one, until [`join`](Self::join): the server is gone.
+    pub fn down(&self) {
+        self.refuse();
+        self.cut();
     }
 
     /// Takes new connections again.

@@ -35,22 +35,22 @@
 
 mod links;
 mod process;
+mod run;
 mod words;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 pub use words::{Mode, ServerInfo, ask};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use links::Links;
 use process::Process;
+use run::Run;
 
 /// The one cell of an ensemble's own cell map.
 const CELL: &str = "ensemble";
@@ -62,12 +62,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// One server or more, that are this process's own. Dropping it ends them.
 #[must_use = "dropping it ends the servers"]
 pub struct Ensemble {
-    run: PathBuf,
+    /// First, so that the servers end before what stands between them.
+    run: Run,
     addrs: Vec<String>,
     links: Links,
-    /// Lives as long as its input is open, and ends the servers then.
-    keeper: Child,
-    open: Option<ChildStdin>,
 }
 
 impl Ensemble {
@@ -80,42 +78,16 @@ impl Ensemble {
     ///
     /// `Config` with what `cells/up` said.
     pub async fn start(servers: usize) -> Result<Ensemble, Error> {
-        let run = fresh_run();
-        let wrong = |why: &str, err: std::io::Error| {
-            Error::new("ensemble", run.to_string_lossy(), ErrorKind::Config)
-                .with_detail(why)
-                .with_cause(err)
-        };
-        std::fs::create_dir_all(&run).map_err(|err| wrong("it cannot be made", err))?;
-        // From here on, whatever is left behind is cleared away.
-        let mut keeper = script("keep", &run)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|err| wrong("cells/keep does not run", err))?;
-        let open = keeper.stdin.take();
-        let links = Links::between(servers, run.join(CELL).join("ports"))
-            .map_err(|err| wrong("no ports for what stands between servers", err))?;
-        let mut ensemble = Ensemble { run: run.clone(), addrs: Vec::new(), links, keeper, open };
-        std::fs::write(run.join("map"), format!("{CELL} {servers}\n"))
-            .and_then(|()| std::fs::write(run.join("peers"), ensemble.links.table(CELL)))
-            .map_err(|err| wrong("it cannot be written", err))?;
-        let mut up = script("up", &run);
-        up.stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || up.output());
-        let output = output.await.map_err(std::io::Error::other).and_then(|output| output);
-        let output = output.map_err(|err| wrong("cells/up does not run", err))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.trim().lines().last().unwrap_or("it said nothing");
-        let addrs = links::ports(&run.join(CELL).join("ports"));
-        if !output.status.success() || addrs.len() != servers {
-            return Err(
-                Error::new("ensemble", run.to_string_lossy(), ErrorKind::Config).with_detail(last)
-            );
-        }
-        ensemble.addrs = addrs.iter().map(|ports| format!("127.0.0.1:{}", ports.client)).collect();
-        Ok(ensemble)
+        let mut run = Run::begin()?;
+        let ports = run.dir().join(CELL).join("ports");
+        let links = Links::between(servers, ports.clone())
+            .map_err(|err| run.error("no ports for what stands between servers", err))?;
+        run.write("map", &format!("{CELL} {servers}\n"))?;
+        run.write("peers", &links.table(CELL))?;
+        run.up().await?;
+        let ports = links::ports(&ports);
+        let addrs = ports.iter().map(|ports| format!("127.0.0.1:{}", ports.client)).collect();
+        Ok(Ensemble { run, addrs, links })
     }
 
     // --- addresses
@@ -191,15 +163,8 @@ impl Ensemble {
     /// When it cannot be started.
     pub fn restart(&self, n: usize) {
         let _ = self.addr(n);
-        let mut up = script("up", &self.run);
-        let output = up.arg(CELL).arg(n.to_string()).stdin(Stdio::null()).output();
-        match output {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => panic!(
-                "{self}: server {n} does not start: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            ),
-            Err(err) => panic!("{self}: server {n} does not start: {err}"),
+        if let Err(err) = self.run.start(CELL, n) {
+            panic!("{self}: server {n} does not start: {err}");
         }
     }
 
@@ -393,7 +358,7 @@ impl Ensemble {
 
     fn dir(&self, n: usize) -> PathBuf {
         let _ = self.addr(n);
-        self.run.join(CELL).join(n.to_string())
+        self.run.dir().join(CELL).join(n.to_string())
     }
 
     fn process(&self, n: usize) -> Process {
@@ -401,14 +366,6 @@ impl Ensemble {
             Some(process) => process,
             None => panic!("{self}: server {n} does not run"),
         }
-    }
-}
-
-impl Drop for Ensemble {
-    fn drop(&mut self) {
-        drop(self.open.take());
-        // It is bounded, and goes on if we do not wait: a drop is no place to tell.
-        let _ = self.keeper.wait();
     }
 }
 
@@ -422,24 +379,7 @@ impl fmt::Debug for Ensemble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ensemble")
             .field("addrs", &self.addrs)
-            .field("run", &self.run)
+            .field("run", &self.run.dir())
             .finish_non_exhaustive()
     }
-}
-
-/// A directory that no other ensemble has, in this process or another one.
-fn fresh_run() -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("zkcells-ensemble-{}-{count}", std::process::id());
-    // As the scripts spell it, or a server would not be known by its directory.
-    let temp = std::env::temp_dir();
-    temp.canonicalize().unwrap_or(temp).join(name)
-}
-
-/// One of the scripts that care for local cells, told to do so in `run`.
-fn script(name: &str, run: &Path) -> Command {
-    let mut script = Command::new(format!("{}/cells/{name}", env!("CARGO_MANIFEST_DIR")));
-    script.env("ZKCELLS_RUN", run).env("ZKCELLS_MAP", run.join("map"));
-    script
 }

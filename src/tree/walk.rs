@@ -41,9 +41,51 @@ pub fn walk(
     conn: &dyn Conn,
     path: impl IntoPath,
 ) -> impl Future<Output = Result<Vec<ZkPath>, Error>> + Send {
+    let walking = walk_partial(conn, path);
+    async move { walking.await?.complete() }
+}
+
+/// What of a subtree could be listed.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Walked {
+    /// Every node that was found, in the order of [`walk`].
+    pub paths: Vec<ZkPath>,
+    /// Why some of them could not be listed: what is below those is missing.
+    pub failed: Vec<Error>,
+}
+
+impl Walked {
+    /// All nodes.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, if there is one.
+    pub fn complete(self) -> Result<Vec<ZkPath>, Error> {
+        match self.failed.into_iter().next() {
+            None => Ok(self.paths),
+            Some(err) => Err(err),
+        }
+    }
+}
+
+/// As [`walk`], and goes on past nodes that cannot be listed.
+///
+/// # Errors
+///
+/// When `path` itself cannot be listed.
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub fn walk_partial(
+    conn: &dyn Conn,
+    path: impl IntoPath,
+) -> impl Future<Output = Result<Walked, Error>> + Send {
     let path = path.into_path();
     async move {
         let top = path.map_err(|err| err.during(VERB))?;
+        let mut walked = Walked::default();
         let mut found: Vec<ZkPath> = Vec::new();
         let mut level: Vec<ZkPath> = below(conn, top).await?;
         while !level.is_empty() {
@@ -52,15 +94,17 @@ pub fn walk(
             let mut chunks = stream::iter(chunks).buffered(IN_FLIGHT);
             let mut next = Vec::new();
             while let Some(listed) = chunks.next().await {
-                let Listed { there, below } = listed?;
+                let Listed { there, below, failed } = listed?;
                 found.extend(there);
+                walked.failed.extend(failed);
                 next.extend(below);
             }
             drop(chunks);
             level = next;
         }
         found.sort_unstable_by(depth_first);
-        Ok(found)
+        walked.paths = found;
+        Ok(walked)
     }
 }
 
@@ -76,6 +120,7 @@ async fn below(conn: &dyn Conn, top: ZkPath) -> Result<Vec<ZkPath>, Error> {
 struct Listed {
     there: Vec<ZkPath>,
     below: Vec<ZkPath>,
+    failed: Vec<Error>,
 }
 
 async fn list(conn: &dyn Conn, paths: &[ZkPath]) -> Result<Listed, Error> {
@@ -88,7 +133,10 @@ async fn list(conn: &dyn Conn, paths: &[ZkPath]) -> Result<Listed, Error> {
                 listed.below.extend(names.iter().map(|name| path.child(name)));
             }
             Err(err) if err.kind() == ErrorKind::NoNode => {}
-            Err(err) => return Err(err.during(VERB)),
+            Err(err) => {
+                listed.there.push(path.clone());
+                listed.failed.push(err.during(VERB));
+            }
             Ok(_) => return Err(Error::new(VERB, path, ErrorKind::Unexpected)),
         }
     }

@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
-pub mod relay;
 pub mod servers;
 
 use std::future::Future;

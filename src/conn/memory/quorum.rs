@@ -3,11 +3,13 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use super::away::Away;
 use super::conn::MemoryConn;
 use super::json;
+use super::line::Line;
 use super::opening::Opening;
 use super::state::State;
 use super::watches::Watcher;
@@ -44,6 +46,8 @@ struct Shared {
     /// The last session that was opened.
     last_session: AtomicI64,
     state: Mutex<State>,
+    /// The connections to it.
+    lines: Mutex<Vec<Weak<Line>>>,
 }
 
 impl MemoryQuorum {
@@ -91,6 +95,7 @@ impl MemoryQuorum {
             // cell for that of another is found out.
             last_session: AtomicI64::new((1 << 56) | ((number & 0xff_ffff) << 32)),
             state: Mutex::new(State::new()),
+            lines: Mutex::default(),
         }))
     }
 
@@ -126,14 +131,24 @@ impl MemoryQuorum {
     /// Moves the quorum's clock on, and deletes the containers and TTL nodes whose time is over
     /// by then.
     ///
-    /// The clock is real time and all that was advanced. Deadlines stand on another clock, and
-    /// sessions that are connected do not run out.
+    /// Sessions whose connection is lost end when their timeout is over, holds of such when half of
+    /// it is, and what a connection [delays](MemoryConn::delay) comes when it is due. Sessions that
+    /// are connected do not run out.
+    ///
+    /// The clock is real time and all that was advanced. The deadlines of calls stand on real time
+    /// alone.
     pub fn advance(&self, by: Duration) {
         self.state().advance(by);
+        let lines: Vec<_> = self.lines().iter().filter_map(Weak::upgrade).collect();
+        for line in lines {
+            line.aged(by);
+        }
     }
 
     /// Ends a session as servers do that heard nothing of it for its timeout: its ephemeral nodes
-    /// go, its watches tell `SessionEnded`, its later calls fail with `SessionExpired`.
+    /// go and its watches tell `SessionEnded`. Later calls of its connection get a new session, of a
+    /// higher generation. A connection that is [lost](MemoryConn::lose_connection) learns of it when
+    /// it is back.
     ///
     /// Returns whether there was such a session.
     pub fn expire(&self, session: i64) -> bool {
@@ -154,11 +169,35 @@ impl MemoryQuorum {
     }
 
     /// Opens a session.
-    pub(crate) fn open(&self, opening: Opening) -> Session {
+    pub(crate) fn open(&self, opening: &Opening, generation: u64) -> Session {
         let id = self.0.last_session.fetch_add(1, Ordering::Relaxed) + 1;
-        let (sender, session) = Session::channel(id, opening.session_timeout, 1, Deadline::now());
-        self.state().open(id, opening.identities, sender);
+        let timeout = opening.session_timeout;
+        let (sender, session) = Session::channel(id, timeout, generation, Deadline::now());
+        self.state().open(id, opening.identities.clone(), timeout, sender);
         session
+    }
+
+    /// Enters a connection that wants to know when the clock moves.
+    pub(super) fn enter(&self, line: &Arc<Line>) {
+        let mut lines = self.lines();
+        if lines.len() == lines.capacity() {
+            lines.retain(|line| line.strong_count() > 0);
+        }
+        lines.push(Arc::downgrade(line));
+    }
+
+    /// Loses the connection of a session; `None` if there is no such session.
+    pub(super) fn part(&self, session: i64) -> Option<Away> {
+        self.state().part(session)
+    }
+
+    /// Attaches a session again; if it is over, what was kept of it comes back.
+    pub(super) fn rejoin(&self, session: i64, away: Away) -> Result<(), Away> {
+        self.state().rejoin(session, away)
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<Weak<Line>>> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends a session; false if there is none such.

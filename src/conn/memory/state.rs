@@ -1,41 +1,43 @@
 //! All that a quorum knows, and how it answers each operation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::access::{self, Identity};
 use super::clock::Clock;
-use super::lives::Life;
+use super::ends::CONTAINER_CHECK;
 use super::refusal::Refusal;
 use super::transaction::{Change, Transaction};
 use super::tree::{Record, Stamp, Tree};
 use super::watches::{Watched, Watcher, Watches};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::node::{Children, CreateOptions, Perms, Version};
+use crate::node::{Children, Perms};
 use crate::path::ZkPath;
-use crate::request::{MultiOp, Op, Read, ReadReply, Reply, Request};
-use crate::session::{SessionSender, SessionState};
-
-/// How often containers are looked at, in milliseconds: the default of servers.
-const CONTAINER_CHECK: i64 = 60_000;
+use crate::request::{MultiOp, Op, Read, ReadReply, Reply};
+use crate::session::SessionSender;
 
 /// One session.
-struct Client {
+pub(super) struct Client {
     identities: Vec<Identity>,
-    sender: SessionSender,
+    pub(super) timeout: Duration,
+    /// With its client while the connection is lost.
+    pub(super) sender: Option<SessionSender>,
+    /// Its entry among the silent ones, while the connection is lost.
+    pub(super) silent: Option<(i64, i64)>,
 }
 
 /// What is behind the lock of a quorum.
 pub(super) struct State {
-    tree: Tree,
-    clients: HashMap<i64, Client>,
-    watches: Watches,
-    clock: Clock,
+    pub(super) tree: Tree,
+    pub(super) clients: HashMap<i64, Client>,
+    /// Sessions whose connection is lost, by when they end.
+    pub(super) silent: BTreeSet<(i64, i64)>,
+    pub(super) watches: Watches,
+    pub(super) clock: Clock,
     zxid: i64,
-    next_check: i64,
+    /// When to look at containers again.
+    pub(super) next_check: i64,
 }
 
 impl State {
@@ -45,6 +47,7 @@ impl State {
         State {
             tree: Tree::new(),
             clients: HashMap::new(),
+            silent: BTreeSet::new(),
             watches: Watches::new(),
             clock,
             zxid: 0,
@@ -53,21 +56,17 @@ impl State {
     }
 
     /// Lets a session in. Like its end, that is a transaction.
-    pub(super) fn open(&mut self, session: i64, identities: Vec<Identity>, sender: SessionSender) {
+    pub(super) fn open(
+        &mut self,
+        session: i64,
+        identities: Vec<Identity>,
+        timeout: Duration,
+        sender: SessionSender,
+    ) {
         self.reap();
         self.stamp();
-        self.clients.insert(session, Client { identities, sender });
-    }
-
-    /// Ends a session with its watches and its ephemeral nodes; false if there is none such.
-    pub(super) fn end(&mut self, session: i64, how: SessionState) -> bool {
-        let Some(client) = self.clients.remove(&session) else { return false };
-        self.reap();
-        self.watches.end(session);
-        let paths: Vec<ZkPath> = self.tree.lives.ephemerals(session).cloned().collect();
-        self.end_nodes(&paths);
-        client.sender.set(how);
-        true
+        let client = Client { identities, timeout, sender: Some(sender), silent: None };
+        self.clients.insert(session, client);
     }
 
     /// Moves the clock, and ends what has lived its time by then.
@@ -90,7 +89,9 @@ impl State {
             None => return Err(refused(ErrorKind::SessionExpired.into())),
             // As with servers: what takes the quorum's agreement proves the session, reads do not.
             Some(client) if op.is_write() || matches!(op, Op::Sync) => {
-                client.sender.proved(Deadline::now());
+                if let Some(sender) = &client.sender {
+                    sender.proved(Deadline::now());
+                }
             }
             Some(_) => {}
         }
@@ -227,7 +228,7 @@ impl State {
     }
 
     /// One transaction of the quorum itself, which no access list stops.
-    fn write_freely<T, E>(
+    pub(super) fn write_freely<T, E>(
         &mut self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -250,108 +251,6 @@ impl State {
         for change in changes {
             self.watches.tell(change, |session| identities(clients, session));
         }
-    }
-
-    /// Deletes nodes in one transaction.
-    fn end_nodes(&mut self, paths: &[ZkPath]) {
-        let ended: Result<(), std::convert::Infallible> = self.write_freely(|writes| {
-            for path in paths {
-                writes.end(path);
-            }
-            Ok(())
-        });
-        let Ok(()) = ended;
-    }
-
-    /// Deletes the containers and TTL nodes whose time is over.
-    ///
-    /// Servers look at both once a minute; here a TTL node goes as soon as anybody could notice.
-    fn reap(&mut self) {
-        let now = self.clock.now();
-        loop {
-            while self.tree.lives.ttl_due() <= now {
-                for path in self.ended_ttls(now) {
-                    self.end_nodes(&[path]);
-                }
-            }
-            if self.next_check > now {
-                return;
-            }
-            let emptied = self.emptied_containers();
-            // Once a check finds nothing, those that were missed since would have found nothing.
-            let checks =
-                if emptied.is_empty() { (now - self.next_check) / CONTAINER_CHECK } else { 0 };
-            self.next_check += (checks + 1) * CONTAINER_CHECK;
-            for path in emptied {
-                self.end_nodes(&[path]);
-            }
-        }
-    }
-
-    fn ended_ttls(&mut self, now: i64) -> Vec<ZkPath> {
-        self.tree.lives.looking();
-        let mut ended = Vec::new();
-        let mut next = i64::MAX;
-        for path in self.tree.lives.ttls() {
-            let Some(record) = self.tree.get(path) else { continue };
-            let Life::Ttl(ttl) = record.life else { continue };
-            let due = record.mtime.saturating_add(ttl);
-            if record.has_children() {
-                continue;
-            }
-            if due <= now {
-                ended.push(path.clone());
-            } else {
-                next = next.min(due);
-            }
-        }
-        self.tree.lives.look_at(next);
-        ended
-    }
-
-    fn emptied_containers(&self) -> Vec<ZkPath> {
-        let is_emptied = |path: &&ZkPath| {
-            // One that never had a child is left in peace.
-            self.tree.get(path).is_some_and(|it| it.creates > 0 && !it.has_children())
-        };
-        self.tree.lives.containers().filter(is_emptied).cloned().collect()
-    }
-
-    /// Stores nodes, parents first; parents that are missing become empty nodes.
-    pub(super) fn fill(&mut self, nodes: BTreeMap<ZkPath, String>) -> Result<(), Error> {
-        for (path, data) in nodes {
-            let data = Bytes::from(data);
-            let set = Op::Set { data: data.clone(), version: Version::Any };
-            Request::new(set, path.clone()).check()?;
-            let refused = |refusal: Refusal| refusal.of("create", &path);
-            let mut at = ZkPath::root();
-            for component in path.components() {
-                at = at.child(component);
-                if self.tree.get(&at).is_none() {
-                    let data = if at == path { data.clone() } else { Bytes::new() };
-                    let options = CreateOptions::default();
-                    self.write_freely(|writes| writes.create(&at, data, &options))
-                        .map_err(refused)?;
-                } else if at == path {
-                    self.overwrite(&at, data.clone()).map_err(refused)?;
-                }
-            }
-            if path.is_root() {
-                self.overwrite(&path, data).map_err(refused)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn overwrite(&mut self, path: &ZkPath, data: Bytes) -> Result<(), Refusal> {
-        self.write_freely(|writes| writes.set(path, data, Version::Any)).map(|_| ())
-    }
-
-    /// Makes `next` the number of the next sequential node below `parent`.
-    pub(super) fn set_sequence(&mut self, parent: &ZkPath, next: i32) -> Result<(), Refusal> {
-        let record = self.tree.get_mut(parent).ok_or(ErrorKind::NoNode)?;
-        (record.creates, record.next) = (next, next);
-        Ok(())
     }
 
     /// How many watches are kept, withdrawn ones included.

@@ -1,18 +1,18 @@
 //! Watches: who waits for what, and who is told of a change.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::access::{self, Identity};
 use super::transaction::Change;
-use crate::hold::{HoldSender, Loss};
-use crate::node::Perms;
+use crate::deadline::Deadline;
+use crate::node::{Perms, Stat};
 use crate::path::ZkPath;
-use crate::watch::{Event, EventKind, TreeSender, WatchSender};
+use crate::watch::{Event, EventKind};
 
 /// Whoever waits for changes, told in the order in which they happen.
 ///
-/// The sender of a [`Watch`](crate::Watch) is one, and so is that of a
-/// [`TreeWatch`](crate::TreeWatch); a server gives one that writes to its client. Dropping it says
+/// The watch of a connection is one; a server gives one that writes to its client. Dropping it says
 /// that the session is over, or after a one-shot watch was told, nothing.
 pub(crate) trait Watcher: Send {
     /// Takes note of `event`. It is called under the quorum's lock: it must not wait, nor call
@@ -21,45 +21,25 @@ pub(crate) trait Watcher: Send {
 
     /// Whether nobody waits any more.
     fn is_withdrawn(&self) -> bool;
-}
 
-impl Watcher for Option<WatchSender> {
-    fn tell(&mut self, event: &Event) {
-        if let Some(sender) = self.take() {
-            sender.fire(event.kind);
-        }
+    /// The connection to whoever waits is lost.
+    fn parted(&mut self, since: Deadline) {
+        let _ = since;
     }
 
-    fn is_withdrawn(&self) -> bool {
-        self.as_ref().is_none_or(WatchSender::is_withdrawn)
-    }
-}
-
-impl Watcher for TreeSender {
-    fn tell(&mut self, event: &Event) {
-        self.changed(event.clone());
+    /// The connection is back. The node was `before` when it was lost, and is `now`.
+    fn rejoined(&mut self, before: Option<&Stat>, now: Option<&Stat>) {
+        let _ = (before, now);
     }
 
-    fn is_withdrawn(&self) -> bool {
-        TreeSender::is_withdrawn(self)
-    }
-}
-
-/// Watches over a node that is held.
-pub(super) struct Held {
-    pub(super) path: ZkPath,
-    pub(super) sender: HoldSender,
-}
-
-impl Watcher for Held {
-    fn tell(&mut self, event: &Event) {
-        if event.kind == EventKind::Deleted && event.path == self.path {
-            self.sender.lose(Loss::Deleted);
-        }
+    /// The clock of the quorum has moved while the connection is lost.
+    fn aged(&mut self, by: Duration) {
+        let _ = by;
     }
 
-    fn is_withdrawn(&self) -> bool {
-        self.sender.is_released()
+    /// Loses what nothing has proved in time, and says when to look again.
+    fn look(&mut self) -> Option<Deadline> {
+        None
     }
 }
 
@@ -78,6 +58,31 @@ pub(super) enum Watched {
     Children,
     /// All at and below a path, for as long as the session lasts.
     Tree,
+    /// Nothing any more: a change used it up of which its session may not learn.
+    Silenced,
+}
+
+impl Watched {
+    /// What whoever watches missed, if anything: the node was `before`, and is `now`.
+    pub(super) fn missed(self, before: Option<&Stat>, now: Option<&Stat>) -> Option<EventKind> {
+        let changed = |before: &Stat, now: &Stat| match self {
+            Watched::Data => before.mzxid != now.mzxid,
+            Watched::Children => before.pzxid != now.pzxid,
+            Watched::Tree | Watched::Silenced => false,
+        };
+        match (self, before, now) {
+            (Watched::Tree | Watched::Silenced, ..) | (_, None, None) => None,
+            (_, None, Some(_)) => Some(EventKind::Created),
+            (_, Some(_), None) => Some(EventKind::Deleted),
+            (_, Some(before), Some(now)) => {
+                let any = match self {
+                    Watched::Children => EventKind::ChildrenChanged,
+                    _ => EventKind::DataChanged,
+                };
+                (before.czxid != now.czxid || changed(before, now)).then_some(any)
+            }
+        }
+    }
 }
 
 /// All watches of a quorum.
@@ -111,6 +116,7 @@ impl Watches {
             Watched::Data => &mut self.data,
             Watched::Children => &mut self.children,
             Watched::Tree => &mut self.trees,
+            Watched::Silenced => &mut self.silenced,
         };
         table.add(path, Waiting { session, watcher });
     }
@@ -120,6 +126,22 @@ impl Watches {
         for table in [&mut self.data, &mut self.children, &mut self.trees, &mut self.silenced] {
             table.retain(|waiting| waiting.session != session);
         }
+    }
+
+    /// Takes all watches of a session out.
+    pub(super) fn part(&mut self, session: i64) -> Vec<(Watched, ZkPath, Box<dyn Watcher>)> {
+        let tables = [
+            (Watched::Data, &mut self.data),
+            (Watched::Children, &mut self.children),
+            (Watched::Tree, &mut self.trees),
+            (Watched::Silenced, &mut self.silenced),
+        ];
+        let mut parted = Vec::new();
+        for (what, table) in tables {
+            let of = table.part(session).into_iter();
+            parted.extend(of.map(|(path, watcher)| (what, path, watcher)));
+        }
+        parted
     }
 
     /// Tells `change` to all who wait for it and may read the node. `identities` says who a
@@ -195,6 +217,17 @@ impl Table {
 
     fn at(&mut self, path: &ZkPath) -> &mut [Waiting] {
         self.waiting.get_mut(path).map(Vec::as_mut_slice).unwrap_or_default()
+    }
+
+    fn part(&mut self, session: i64) -> Vec<(ZkPath, Box<dyn Watcher>)> {
+        let mut parted = Vec::new();
+        self.waiting.retain(|path, waiting| {
+            let of = waiting.extract_if(.., |waiting| waiting.session == session);
+            parted.extend(of.map(|waiting| (path.clone(), waiting.watcher)));
+            !waiting.is_empty()
+        });
+        self.count -= parted.len();
+        parted
     }
 
     fn retain(&mut self, keep: impl Fn(&Waiting) -> bool) {

@@ -67,6 +67,8 @@ pub(super) struct Driver {
     watches: Watches,
     holds: Holds,
     generation: u64,
+    /// Whether an answer tells of a break that the link does not know of.
+    suspect: bool,
     failed_dials: u32,
     last_failure: Option<DialError>,
     /// When the earliest deadline of what is with a server, held or ending may be past.
@@ -96,6 +98,7 @@ impl Driver {
             watches: Watches::default(),
             holds: Holds::default(),
             generation: 0,
+            suspect: false,
             failed_dials: 0,
             last_failure: None,
             check: None,
@@ -120,6 +123,7 @@ impl Driver {
                 Some(signal) = self.running.next(), if !self.running.is_empty() => {
                     self.signal(signal);
                     self.drain();
+                    self.check_suspicion();
                 }
                 command = self.commands.recv(), if self.closing.is_none() => match command {
                     Some(command) => self.command(command),
@@ -179,12 +183,12 @@ impl Driver {
                 return;
             };
             if let Some((seq, job)) = self.queue.pop() {
-                self.start(client, seq, job);
+                self.start(&client, seq, job);
             }
         }
     }
 
-    fn start(&mut self, client: zk::Client, seq: u64, mut job: Job) {
+    fn start(&mut self, client: &Arc<zk::Client>, seq: u64, mut job: Job) {
         job.place = None;
         if job.is_withdrawn() {
             return;
@@ -205,10 +209,11 @@ impl Driver {
         };
         job.before = self.latest;
         let sent = Deadline::now();
-        let answer = exec::run(client, request, job.watched);
+        let answered = move |answer| Signal::Answered { seq, sent, answer };
+        let answer = exec::run(client, request, job.watched, answered);
         self.check_by(job.request.deadline);
         self.sent.insert(seq, job);
-        self.push(answer.map(move |answer| Signal::Answered { seq, sent, answer }).boxed());
+        self.push(answer);
     }
 
     /// Makes room for the watch that `request` leaves; tells whether it is left with the server.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use zookeeper_client as zk;
 
 use super::translate::{self, Failure, failure};
@@ -40,11 +42,55 @@ impl From<zk::Error> for Fault {
     }
 }
 
-/// Sends `request` at its first poll and resolves with the answer.
+/// Sends `request`, by its first poll at the latest, and resolves with what `then` makes of the
+/// answer. `watched` says whether a watch is to be left with the server.
 ///
-/// `watched` says whether a watch is to be left with the server.
-pub(super) async fn run(
-    client: zk::Client,
+/// The usual operations have futures of their own: one for all is as large as the largest.
+pub(super) fn run<T: 'static>(
+    client: &Arc<zk::Client>,
+    request: Arc<Request>,
+    watched: bool,
+    then: impl FnOnce(Result<Answer, Fault>) -> T + Send + 'static,
+) -> BoxFuture<'static, T> {
+    let path = request.path.as_str();
+    match &request.op {
+        Op::Get(_) if !watched => {
+            let answer = client.get_data(path);
+            let reply = |(data, stat)| Reply::Node(node(data, &stat), None);
+            answer.map(move |answer| then(told(answer, reply))).boxed()
+        }
+        Op::Children(_) if !watched => {
+            let answer = client.get_children(path);
+            let reply = |(names, stat)| Reply::Children(children(names, &stat), None);
+            answer.map(move |answer| then(told(answer, reply))).boxed()
+        }
+        Op::Exists(_) if !watched => {
+            let answer = client.check_stat(path);
+            let reply = |stat: Option<_>| Reply::Exists(stat.as_ref().map(translate::stat), None);
+            answer.map(move |answer| then(told(answer, reply))).boxed()
+        }
+        Op::Set { data, version } => {
+            let answer = client.set_data(path, data, exact(version.number()));
+            let reply = |stat| Reply::Stat(translate::stat(&stat));
+            answer.map(move |answer| then(told(answer, reply))).boxed()
+        }
+        Op::Delete { version } => {
+            let answer = client.delete(path, exact(version.number()));
+            answer.map(move |answer| then(told(answer, |()| Reply::Done))).boxed()
+        }
+        _ => {
+            let client = client.clone();
+            async move { then(one_of_the_rest(&client, request, watched).await) }.boxed()
+        }
+    }
+}
+
+fn told<T>(answer: Result<T, zk::Error>, reply: impl FnOnce(T) -> Reply) -> Result<Answer, Fault> {
+    Ok(reply(answer?).into())
+}
+
+async fn one_of_the_rest(
+    client: &zk::Client,
     request: Arc<Request>,
     watched: bool,
 ) -> Result<Answer, Fault> {
@@ -54,25 +100,13 @@ pub(super) async fn run(
             let (data, stat, watcher) = client.get_and_watch_data(path).await?;
             Ok(with_watch(Reply::Node(node(data, &stat), None), watcher))
         }
-        Op::Get(_) => {
-            let (data, stat) = client.get_data(path).await?;
-            Ok(Reply::Node(node(data, &stat), None).into())
-        }
         Op::Children(_) if watched => {
             let (names, stat, watcher) = client.get_and_watch_children(path).await?;
             Ok(with_watch(Reply::Children(children(names, &stat), None), watcher))
         }
-        Op::Children(_) => {
-            let (names, stat) = client.get_children(path).await?;
-            Ok(Reply::Children(children(names, &stat), None).into())
-        }
         Op::Exists(_) if watched => {
             let (stat, watcher) = client.check_and_watch_stat(path).await?;
             Ok(with_watch(Reply::Exists(stat.as_ref().map(translate::stat), None), watcher))
-        }
-        Op::Exists(_) => {
-            let stat = client.check_stat(path).await?;
-            Ok(Reply::Exists(stat.as_ref().map(translate::stat), None).into())
         }
         Op::Acl => {
             let (acl, stat) = client.get_acl(path).await?;
@@ -94,14 +128,6 @@ pub(super) async fn run(
             };
             Ok(Reply::Created(created, translate::stat(&stat)).into())
         }
-        Op::Set { data, version } => {
-            let stat = client.set_data(path, data, exact(version.number())).await?;
-            Ok(Reply::Stat(translate::stat(&stat)).into())
-        }
-        Op::Delete { version } => {
-            client.delete(path, exact(version.number())).await?;
-            Ok(Reply::Done.into())
-        }
         Op::SetAcl { acl, version } => {
             let acl = translate::acl_to(acl);
             let stat = client.set_acl(path, &acl, exact(version.number())).await?;
@@ -116,8 +142,8 @@ pub(super) async fn run(
             paths.retain(|found| found.is_in(&request.path));
             Ok(Reply::Paths(paths).into())
         }
-        Op::ReadMany(reads) => read_many(&client, reads).await,
-        Op::Multi(ops) => multi(&client, ops).await,
+        Op::ReadMany(reads) => read_many(client, reads).await,
+        Op::Multi(ops) => multi(client, ops).await,
         Op::Hold => {
             let mut writer = client.new_multi_writer();
             writer.add_check_version(path, -1)?;
@@ -128,7 +154,7 @@ pub(super) async fn run(
             }
         }
         Op::Sync => {
-            commit(&client, path).await?;
+            commit(client, path).await?;
             Ok(Reply::Done.into())
         }
         op => Err(Fault {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -84,7 +85,7 @@ impl Link {
     }
 
     /// The way to the server, while one serves us.
-    pub(super) fn client(&self) -> Option<&zk::Client> {
+    pub(super) fn client(&self) -> Option<&Arc<zk::Client>> {
         match self {
             // The crate knows of a break before it has told us.
             Link::Up(up) => Some(&up.transport.client)

@@ -1,34 +1,14 @@
-//! What became of a write whose reply was lost.
-//!
-//! It is asked once the quorum has agreed to something newer, and nothing that an earlier connection
-//! of the session sent can be applied any more by then. Transactions are numbered
-//! in order, so what carries a number that we had seen before we sent the write is older than it:
-//! a node last set before was not set by it, a directory last changed before got no child by it.
+//! What a server shows of a write whose reply was lost.
 
+use bytes::Bytes;
 use zookeeper_client as zk;
 
 use super::exec::{Fault, commit};
 use super::translate;
-use crate::node::{CreateOptions, Stat, Version};
+use crate::conn::outcome::{self, Eyes, Verdict};
+use crate::node::Stat;
 use crate::path::ZkPath;
-use crate::request::{MultiOp, MultiReply, Op, Reply, Request};
-
-/// What became of a write.
-pub(super) enum Verdict {
-    /// It was applied; this is its answer.
-    Applied(Reply),
-    /// It was surely not applied, so it may be sent again.
-    NotApplied,
-    /// The servers cannot tell; this is what they show.
-    Unknown(String),
-}
-
-/// What became of one step.
-enum Step {
-    Applied(ZkPath, Stat),
-    NotApplied,
-    Unknown(String),
-}
+use crate::request::Request;
 
 /// Asks what became of `request`, which was sent when transaction `before` had been seen.
 ///
@@ -41,244 +21,32 @@ pub(super) async fn look_up(
     before: i64,
 ) -> Result<Verdict, Fault> {
     commit(client, "/").await?;
-    let alone = !matches!(request.op, Op::Multi(_));
-    let facts = Facts { client, before, alone };
-    let path = &request.path;
-    let step = match &request.op {
-        Op::Create { data, options } => facts.create(path, data, options).await?,
-        Op::Set { data, version } => facts.set(path, data, *version).await?,
-        Op::Delete { .. } => facts.delete(path).await?,
-        Op::SetAcl { version, .. } => facts.set_acl(path, *version).await?,
-        Op::Multi(ops) => return facts.multi(ops).await,
-        op => Step::Unknown(format!("nothing is known of {}", op.name())),
-    };
-    Ok(match step {
-        Step::Applied(path, stat) => Verdict::Applied(Reply::Created(path, stat)),
-        Step::NotApplied => Verdict::NotApplied,
-        Step::Unknown(seen) => Verdict::Unknown(seen),
-    })
+    outcome::look_up(&Glance(client), request, before).await
 }
 
-struct Facts<'a> {
-    client: &'a zk::Client,
-    before: i64,
-    /// Whether the write is one step only: doing it again can do no other step twice.
-    alone: bool,
-}
+/// Looks by reads of a session.
+struct Glance<'a>(&'a zk::Client);
 
-impl Facts<'_> {
+impl Eyes for Glance<'_> {
+    type Lost = Fault;
+
     async fn stat(&self, path: &ZkPath) -> Result<Option<Stat>, Fault> {
-        Ok(self.client.check_stat(path.as_str()).await?.as_ref().map(translate::stat))
+        Ok(self.0.check_stat(path.as_str()).await?.as_ref().map(translate::stat))
     }
 
-    /// The node's data, if it is there and may be read.
-    async fn data(&self, path: &ZkPath) -> Result<Option<(Vec<u8>, Stat)>, Fault> {
-        match self.client.get_data(path.as_str()).await {
-            Ok((data, stat)) => Ok(Some((data, translate::stat(&stat)))),
+    async fn data(&self, path: &ZkPath) -> Result<Option<(Bytes, Stat)>, Fault> {
+        match self.0.get_data(path.as_str()).await {
+            Ok((data, stat)) => Ok(Some((data.into(), translate::stat(&stat)))),
             Err(zk::Error::NoNode | zk::Error::NoAuth) => Ok(None),
             Err(err) => Err(err.into()),
         }
     }
 
-    /// Whether the directory of `path` has neither got nor lost a child since the write was sent.
-    async fn is_directory_unchanged(&self, path: &ZkPath) -> Result<bool, Fault> {
-        let Some(parent) = directory(path) else { return Ok(false) };
-        Ok(self.stat(&parent).await?.is_some_and(|stat| stat.pzxid <= self.before))
-    }
-
-    async fn create(
-        &self,
-        path: &ZkPath,
-        data: &[u8],
-        options: &CreateOptions,
-    ) -> Result<Step, Fault> {
-        if self.is_directory_unchanged(path).await? {
-            return Ok(Step::NotApplied);
+    async fn children(&self, path: &ZkPath) -> Result<Option<Vec<String>>, Fault> {
+        match self.0.list_children(path.as_str()).await {
+            Ok(names) => Ok(Some(names)),
+            Err(zk::Error::NoNode) => Ok(None),
+            Err(err) => Err(err.into()),
         }
-        if options.mode.is_sequential() {
-            return self.create_sequential(path, options).await;
-        }
-        let Some((found, stat)) = self.data(path).await? else {
-            return Ok(match (&options.id, self.stat(path).await?) {
-                // Even if it was there and was deleted: to create it is what is wanted.
-                (Some(_), None) if self.alone => Step::NotApplied,
-                (_, None) => Step::Unknown("there is no node now".into()),
-                (_, Some(_)) => Step::Unknown("the node cannot be read".into()),
-            });
-        };
-        Ok(match &options.id {
-            _ if stat.czxid <= self.before => Step::NotApplied,
-            Some(id) if carries(path, &found, id) => Step::Applied(path.clone(), stat),
-            // Ours may have been there before this one.
-            Some(_) => Step::Unknown("the node is another's now".into()),
-            None if found == data => Step::Unknown("there is a node with the same data".into()),
-            None => Step::Unknown("there is a node with other data".into()),
-        })
-    }
-
-    async fn create_sequential(
-        &self,
-        path: &ZkPath,
-        options: &CreateOptions,
-    ) -> Result<Step, Fault> {
-        let (Some(id), Some(parent)) = (&options.id, directory(path)) else {
-            return Ok(Step::Unknown("its number is not known".into()));
-        };
-        let names = match self.client.list_children(parent.as_str()).await {
-            Ok(names) => names,
-            Err(zk::Error::NoNode) => return Ok(Step::Unknown("the directory is gone".into())),
-            Err(err) => return Err(err.into()),
-        };
-        let stem = path.as_str().rsplit('/').next().unwrap_or_default();
-        for name in names.iter().filter(|name| name.starts_with(stem)) {
-            let found = parent.child(name);
-            let by_name = name.contains(&**id);
-            let Some((data, stat)) = self.data(&found).await? else { continue };
-            if by_name || contains(&data, id) {
-                return Ok(Step::Applied(found, stat));
-            }
-        }
-        Ok(if self.alone {
-            Step::NotApplied
-        } else {
-            Step::Unknown("no node carries its id now".into())
-        })
-    }
-
-    async fn set(&self, path: &ZkPath, data: &[u8], version: Version) -> Result<Step, Fault> {
-        let Some((found, stat)) = self.data(path).await? else {
-            return Ok(Step::Unknown("the node is gone, or cannot be read".into()));
-        };
-        if stat.mzxid <= self.before {
-            return Ok(Step::NotApplied);
-        }
-        let same_node = stat.czxid <= self.before;
-        Ok(match version {
-            Version::Exact(expected) if same_node && stat.version == expected => Step::NotApplied,
-            // Only one write makes the next version of a node, and it was not ours.
-            Version::Exact(expected)
-                if same_node && stat.version == expected.wrapping_add(1) && found != data =>
-            {
-                Step::NotApplied
-            }
-            _ if found == data => {
-                Step::Unknown(format!("version {} has the same data", stat.version))
-            }
-            _ => Step::Unknown(format!("version {} has other data", stat.version)),
-        })
-    }
-
-    async fn delete(&self, path: &ZkPath) -> Result<Step, Fault> {
-        Ok(match self.stat(path).await? {
-            Some(stat) if stat.czxid <= self.before => Step::NotApplied,
-            Some(_) => Step::Unknown("there is another node now".into()),
-            None if self.is_directory_unchanged(path).await? => Step::NotApplied,
-            None => Step::Unknown("there is no node now".into()),
-        })
-    }
-
-    async fn set_acl(&self, path: &ZkPath, version: Version) -> Result<Step, Fault> {
-        let stat = self.stat(path).await?;
-        Ok(match (stat, version) {
-            (Some(stat), Version::Exact(expected))
-                if stat.czxid <= self.before && stat.aversion == expected =>
-            {
-                Step::NotApplied
-            }
-            (Some(stat), _) => Step::Unknown(format!("the ACL version is {}", stat.aversion)),
-            (None, _) => Step::Unknown("the node is gone".into()),
-        })
-    }
-
-    /// All steps or none: what is sure of one is sure of all.
-    async fn multi(&self, ops: &[MultiOp]) -> Result<Verdict, Fault> {
-        let mut seen = String::new();
-        for op in ops {
-            let step = match op {
-                MultiOp::Create { path, data, options } => self.create(path, data, options).await?,
-                MultiOp::Set { path, data, version } => self.set(path, data, *version).await?,
-                MultiOp::Delete { path, .. } => self.delete(path).await?,
-                _ => continue,
-            };
-            match step {
-                Step::NotApplied => return Ok(Verdict::NotApplied),
-                Step::Applied(..) => return self.applied_multi(ops).await,
-                Step::Unknown(what) => seen = format!("{}: {what}", op.path()),
-            }
-        }
-        Ok(Verdict::Unknown(seen))
-    }
-
-    /// The answer of a multi that was applied, as far as servers still show it.
-    async fn applied_multi(&self, ops: &[MultiOp]) -> Result<Verdict, Fault> {
-        let mut replies = Vec::with_capacity(ops.len());
-        for op in ops {
-            replies.push(match op {
-                MultiOp::Create { path, data, options } => {
-                    match self.create(path, data, options).await? {
-                        Step::Applied(path, stat) => MultiReply::Created { path, stat: Some(stat) },
-                        _ if options.mode.is_sequential() => {
-                            let lost = "it was applied, but a number in it is not known";
-                            return Ok(Verdict::Unknown(lost.into()));
-                        }
-                        _ => MultiReply::Created { path: path.clone(), stat: None },
-                    }
-                }
-                MultiOp::Set { path, .. } => match self.stat(path).await? {
-                    Some(stat) => MultiReply::Set(stat),
-                    None => {
-                        return Ok(Verdict::Unknown(format!("it was applied, but {path} is gone")));
-                    }
-                },
-                MultiOp::Delete { .. } => MultiReply::Deleted,
-                MultiOp::Check { .. } => MultiReply::Checked,
-            });
-        }
-        Ok(Verdict::Applied(Reply::Multi(replies)))
-    }
-}
-
-/// The node below which `path`, or what a sequential create makes of it, lies.
-fn directory(path: &ZkPath) -> Option<ZkPath> {
-    match path.as_str().rsplit_once('/')? {
-        ("", _) => Some(ZkPath::root()),
-        (parent, _) => ZkPath::new(parent).ok(),
-    }
-}
-
-fn carries(path: &ZkPath, data: &[u8], id: &str) -> bool {
-    path.name().contains(id) || contains(data, id)
-}
-
-fn contains(data: &[u8], id: &str) -> bool {
-    data.windows(id.len().max(1)).any(|window| window == id.as_bytes())
-}
-
-/// The latest transaction that a reply shows.
-pub(super) fn latest(reply: &Reply) -> i64 {
-    let of = |stat: &Stat| stat.czxid.max(stat.mzxid).max(stat.pzxid);
-    match reply {
-        Reply::Node(node, _) => of(&node.stat),
-        Reply::Children(children, _) => of(&children.stat),
-        Reply::Exists(Some(stat), _)
-        | Reply::Acl(_, stat)
-        | Reply::Created(_, stat)
-        | Reply::Stat(stat) => of(stat),
-        Reply::Many(found) => {
-            let each = found.iter().map(|reply| match reply {
-                Ok(crate::request::ReadReply::Node(node)) => of(&node.stat),
-                Ok(crate::request::ReadReply::Exists(Some(stat))) => of(stat),
-                _ => 0,
-            });
-            each.max().unwrap_or(0)
-        }
-        Reply::Multi(replies) => {
-            let each = replies.iter().map(|reply| match reply {
-                MultiReply::Created { stat: Some(stat), .. } | MultiReply::Set(stat) => of(stat),
-                _ => 0,
-            });
-            each.max().unwrap_or(0)
-        }
-        _ => 0,
     }
 }

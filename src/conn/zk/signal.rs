@@ -8,17 +8,15 @@ use tokio::sync::oneshot;
 use zookeeper_client as zk;
 
 use super::exec::{self, Answer, Fault};
-use super::outcome::{self, Verdict};
+use super::outcome;
 use super::translate;
-use super::watches::{List, OnceId};
+use super::watches::{Firing, List, OnceId};
+use crate::conn::outcome::Verdict;
 use crate::deadline::Deadline;
 use crate::node::Version;
 use crate::path::ZkPath;
 use crate::request::{LeaveWatch, MultiOp, Op, Request};
 use crate::watch::TreeSender;
-
-/// A one-shot of the crate that has not fired.
-pub(super) type Firing = BoxFuture<'static, zk::WatchedEvent>;
 
 pub(super) enum Signal {
     /// A request came to its end.
@@ -91,18 +89,14 @@ pub(super) fn fed(
 }
 
 /// Leaves a one-shot again, by another read.
-pub(super) fn leave(client: zk::Client, id: OnceId) -> BoxFuture<'static, Signal> {
-    async move {
-        let op = match id.list {
-            // A look also tells of what is not there, and needs no right.
-            List::Data => Op::Exists(LeaveWatch::Yes),
-            List::Children => Op::Children(LeaveWatch::Yes),
-        };
-        let request = Arc::new(Request::new(op, id.path.clone()));
-        let answer = exec::run(client, request, true).await;
-        Signal::Left { id, answer }
-    }
-    .boxed()
+pub(super) fn leave(client: &Arc<zk::Client>, id: OnceId) -> BoxFuture<'static, Signal> {
+    let op = match id.list {
+        // A look also tells of what is not there, and needs no right.
+        List::Data => Op::Exists(LeaveWatch::Yes),
+        List::Children => Op::Children(LeaveWatch::Yes),
+    };
+    let request = Arc::new(Request::new(op, id.path.clone()));
+    exec::run(client, request, true, |answer| Signal::Left { id, answer })
 }
 
 /// Waits for a tree watch to tell something or to be withdrawn.
@@ -159,39 +153,32 @@ async fn told(watcher: &mut zk::PersistentWatcher) -> Vec<zk::WatchedEvent> {
 
 /// Leaves the tree watch `id` on `path` again.
 pub(super) fn leave_tree(
-    client: zk::Client,
+    client: &Arc<zk::Client>,
     path: ZkPath,
     id: u64,
     sender: TreeSender,
 ) -> BoxFuture<'static, Signal> {
-    async move {
-        let request = Arc::new(Request::new(Op::WatchTree, path.clone()));
-        let answer = exec::run(client, request, true).await;
-        Signal::TreeLeft { path, id, sender, answer }
-    }
-    .boxed()
+    let request = Arc::new(Request::new(Op::WatchTree, path.clone()));
+    exec::run(client, request, true, move |answer| Signal::TreeLeft { path, id, sender, answer })
 }
 
 /// Checks the held nodes by a write that the quorum must agree to.
-pub(super) fn renew(client: zk::Client, paths: Vec<ZkPath>) -> BoxFuture<'static, Signal> {
-    async move {
-        let check = |path: &ZkPath| MultiOp::Check { path: path.clone(), version: Version::Any };
-        let op = Op::Multi(paths.iter().map(check).collect());
-        let request = Arc::new(Request::new(op, ZkPath::root()));
-        let sent = Deadline::now();
-        let answer = exec::run(client, request, false).await;
-        Signal::Renewed { sent, paths, answer }
-    }
-    .boxed()
+pub(super) fn renew(client: &Arc<zk::Client>, paths: Vec<ZkPath>) -> BoxFuture<'static, Signal> {
+    let check = |path: &ZkPath| MultiOp::Check { path: path.clone(), version: Version::Any };
+    let op = Op::Multi(paths.iter().map(check).collect());
+    let request = Arc::new(Request::new(op, ZkPath::root()));
+    let sent = Deadline::now();
+    exec::run(client, request, false, move |answer| Signal::Renewed { sent, paths, answer })
 }
 
 /// Asks what became of a write.
 pub(super) fn settle(
-    client: zk::Client,
+    client: &Arc<zk::Client>,
     seq: u64,
     request: Arc<Request>,
     before: i64,
 ) -> BoxFuture<'static, Signal> {
+    let client = client.clone();
     async move {
         let answer = outcome::look_up(&client, &request, before).await;
         Signal::Settled { seq, answer }
@@ -200,11 +187,7 @@ pub(super) fn settle(
 }
 
 /// Asks what has become of `path`.
-pub(super) fn check_feed(client: zk::Client, path: ZkPath) -> BoxFuture<'static, Signal> {
-    async move {
-        let request = Arc::new(Request::new(Op::Exists(LeaveWatch::No), path.clone()));
-        let answer = exec::run(client, request, false).await;
-        Signal::FeedChecked { path, answer }
-    }
-    .boxed()
+pub(super) fn check_feed(client: &Arc<zk::Client>, path: ZkPath) -> BoxFuture<'static, Signal> {
+    let request = Arc::new(Request::new(Op::Exists(LeaveWatch::No), path.clone()));
+    exec::run(client, request, false, |answer| Signal::FeedChecked { path, answer })
 }

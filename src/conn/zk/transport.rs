@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use tokio::task::AbortHandle;
@@ -16,7 +16,7 @@ use zookeeper_client as zk;
 /// A connection that serves a session. Dropping it breaks the connection and leaves the session to
 /// its timeout.
 pub(super) struct Transport {
-    pub(super) client: zk::Client,
+    pub(super) client: Arc<zk::Client>,
     _task: Task,
 }
 
@@ -55,7 +55,7 @@ impl Transport {
         .await?;
         let task = catcher.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         match task {
-            Some(task) => Ok(Transport { client, _task: task }),
+            Some(task) => Ok(Transport { client: Arc::new(client), _task: task }),
             None => Err(zk::Error::UnexpectedError("the client crate spawned no task".into())),
         }
     }

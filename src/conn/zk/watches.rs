@@ -13,12 +13,15 @@
 
 use std::collections::HashMap;
 
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::signal::Firing;
 use crate::node::Stat;
 use crate::path::ZkPath;
 use crate::watch::{EventKind, TreeSender, WatchSender};
+
+/// A one-shot of the crate that has not fired.
+pub(super) type Firing = BoxFuture<'static, zookeeper_client::WatchedEvent>;
 
 /// How many bytes of paths a session may watch by one-shots: more would make a reconnect slow, and
 /// the frames of other clients' reconnects too large.

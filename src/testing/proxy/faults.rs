@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::bites::Bites;
 use super::connection::{End, Live};
 use super::log::Log;
+use crate::fault::{Bites, OpKind, Target};
 use crate::testing::wire::Request;
 
 /// Which way bytes go.
@@ -20,114 +20,6 @@ pub enum Direction {
     ToClient,
     /// Either way.
     Both,
-}
-
-/// Kinds of requests, as faults tell them apart.
-///
-/// ```
-/// use zkcells::testing::proxy::OpKind;
-/// let _any = OpKind::Create;
-/// let _some = OpKind::Create.below("/app");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OpKind {
-    /// A new node, of whatever mode.
-    Create,
-    /// The end of a node.
-    Delete,
-    /// New data for a node.
-    Set,
-    /// A new access list for a node.
-    SetAcl,
-    /// A multi that writes something.
-    Multi,
-    /// A multi of nothing but checks: it commits without a change.
-    Check,
-    /// Any of those that write: all of the above but [`Check`](OpKind::Check).
-    Write,
-    /// Anything that reads, with a watch or without, `sync` and multi-reads included.
-    Read,
-    /// Setting, finding, removing and carrying over watches, but for those that reads leave.
-    Watch,
-    /// Any request but pings.
-    Any,
-    /// A ping.
-    Ping,
-    /// Proving an identity, ending the session, changing members.
-    Other,
-}
-
-impl OpKind {
-    /// Only those at or below `path`; a multi is where one of its steps is.
-    pub fn below(self, path: impl Into<String>) -> Target {
-        Target { kind: self, below: Some(path.into()) }
-    }
-
-    /// The most exact kind of a request.
-    pub(super) fn of(request: &Request) -> OpKind {
-        match request {
-            Request::Create { .. }
-            | Request::Create2 { .. }
-            | Request::CreateContainer { .. }
-            | Request::CreateTtl { .. } => OpKind::Create,
-            Request::Delete { .. } => OpKind::Delete,
-            Request::SetData { .. } => OpKind::Set,
-            Request::SetAcl { .. } => OpKind::SetAcl,
-            Request::Multi { ops } => {
-                let checks = ops.0.iter().all(|op| matches!(op, Request::Check { .. }));
-                if checks { OpKind::Check } else { OpKind::Multi }
-            }
-            Request::Check { .. } => OpKind::Check,
-            Request::Ping {} => OpKind::Ping,
-            Request::SetWatches { .. }
-            | Request::SetWatches2 { .. }
-            | Request::AddWatch { .. }
-            | Request::RemoveWatches { .. }
-            | Request::CheckWatches { .. } => OpKind::Watch,
-            Request::Auth { .. }
-            | Request::Sasl { .. }
-            | Request::CloseSession {}
-            | Request::Reconfig { .. } => OpKind::Other,
-            _ => OpKind::Read,
-        }
-    }
-
-    /// Whether a request whose most exact kind is `exact` is one of this kind.
-    pub fn includes(self, exact: OpKind) -> bool {
-        match self {
-            OpKind::Any => exact != OpKind::Ping,
-            OpKind::Write => matches!(
-                exact,
-                OpKind::Create | OpKind::Delete | OpKind::Set | OpKind::SetAcl | OpKind::Multi
-            ),
-            kind => kind == exact,
-        }
-    }
-}
-
-/// Which requests a fault waits for: a kind, perhaps within a tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    kind: OpKind,
-    below: Option<String>,
-}
-
-impl From<OpKind> for Target {
-    fn from(kind: OpKind) -> Self {
-        Target { kind, below: None }
-    }
-}
-
-impl Target {
-    fn meets(&self, kind: OpKind, paths: &[String]) -> bool {
-        let is_below = |path: &String, top: &str| {
-            let rest = path.strip_prefix(top.trim_end_matches('/'));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        self.kind.includes(kind)
-            && self.below.as_ref().is_none_or(|top| paths.iter().any(|path| is_below(path, top)))
-    }
 }
 
 /// What bytes suffer one way.
@@ -156,17 +48,6 @@ pub(super) struct Faults {
 impl Faults {
     pub(super) fn way(&self, direction: Direction) -> &Way {
         if direction == Direction::ToServer { &self.to_server } else { &self.to_client }
-    }
-}
-
-/// Takes the first target that a request meets out of `targets`.
-pub(super) fn take(targets: &mut Vec<Target>, kind: OpKind, paths: &[String]) -> bool {
-    match targets.iter().position(|target| target.meets(kind, paths)) {
-        Some(place) => {
-            targets.remove(place);
-            true
-        }
-        None => false,
     }
 }
 
@@ -217,6 +98,10 @@ impl Shared {
         self.live().1.remove(&number);
     }
 
+    pub(super) fn opened(&self) -> u64 {
+        self.live().0
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.live().1.len()
     }
@@ -242,29 +127,31 @@ impl Shared {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_target_is_a_kind_and_a_tree() {
-        let paths = |path: &str| vec![path.to_string()];
-        let target = OpKind::Write.below("/app");
-        assert!(target.meets(OpKind::Create, &paths("/app/x")));
-        assert!(target.meets(OpKind::Multi, &["/other".into(), "/app".into()]));
-        assert!(!target.meets(OpKind::Create, &paths("/apple")));
-        assert!(!target.meets(OpKind::Read, &paths("/app")));
-        assert!(OpKind::Set.below("/").meets(OpKind::Set, &paths("/x")));
-        assert!(Target::from(OpKind::Any).meets(OpKind::Check, &[]));
-        assert!(!Target::from(OpKind::Any).meets(OpKind::Ping, &[]));
-    }
-
-    #[test]
-    fn a_target_is_met_once() {
-        let mut targets = vec![OpKind::Create.into(), OpKind::Create.into()];
-        assert!(!take(&mut targets, OpKind::Delete, &[]));
-        assert!(take(&mut targets, OpKind::Create, &[]));
-        assert!(take(&mut targets, OpKind::Create, &[]));
-        assert!(!take(&mut targets, OpKind::Create, &[]));
+/// The most exact kind of a request.
+pub(super) fn kind_of(request: &Request) -> OpKind {
+    match request {
+        Request::Create { .. }
+        | Request::Create2 { .. }
+        | Request::CreateContainer { .. }
+        | Request::CreateTtl { .. } => OpKind::Create,
+        Request::Delete { .. } => OpKind::Delete,
+        Request::SetData { .. } => OpKind::Set,
+        Request::SetAcl { .. } => OpKind::SetAcl,
+        Request::Multi { ops } => {
+            let checks = ops.0.iter().all(|op| matches!(op, Request::Check { .. }));
+            if checks { OpKind::Check } else { OpKind::Multi }
+        }
+        Request::Check { .. } => OpKind::Check,
+        Request::Ping {} => OpKind::Ping,
+        Request::SetWatches { .. }
+        | Request::SetWatches2 { .. }
+        | Request::AddWatch { .. }
+        | Request::RemoveWatches { .. }
+        | Request::CheckWatches { .. } => OpKind::Watch,
+        Request::Auth { .. }
+        | Request::Sasl { .. }
+        | Request::CloseSession {}
+        | Request::Reconfig { .. } => OpKind::Other,
+        _ => OpKind::Read,
     }
 }

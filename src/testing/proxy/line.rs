@@ -10,9 +10,9 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::bites::Bites;
 use super::connection::{End, Live};
 use super::faults::{Direction, Shared};
+use crate::fault::Bites;
 use crate::testing::wire::frame;
 
 /// How many frames wait in one line before whoever sends them has to.

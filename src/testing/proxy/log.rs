@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::faults::{Direction, OpKind};
+use super::faults::Direction;
+use crate::fault::OpKind;
 use crate::testing::wire::{ErrorCode, OpCode};
 
 /// How many frames are remembered.

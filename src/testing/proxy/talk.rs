@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::connection::Live;
-use super::faults::{Direction, OpKind, Shared, take};
+use super::faults::{Direction, Shared, kind_of};
 use super::line::Bite;
 use super::log::{Fate, LogEntry};
+use crate::fault::{OpKind, take};
 use crate::testing::wire::{
     ClientFrame, ConnectResponse, Dialogue, ErrorCode, OpCode, Request, Response, ServerFrame,
     frame, xid,
@@ -111,7 +112,7 @@ impl Talk {
                 }
             }
             Ok(ClientFrame::Request { xid, request }) => {
-                let (kind, paths) = (OpKind::of(&request), paths(&request));
+                let (kind, paths) = (kind_of(&request), paths(&request));
                 (entry.xid, entry.op) = (xid, Some(request.op()));
                 (entry.kind, entry.paths) = (Some(kind), paths.clone());
                 let dropped = self.change(|faults| take(&mut faults.drop, kind, &paths));

@@ -55,6 +55,19 @@ async fn a_node_that_cannot_be_listed_is_named() {
 }
 
 #[tokio::test]
+async fn a_partial_walk_goes_on_past_a_node_that_cannot_be_listed() {
+    let conn = MemoryConn::new();
+    for path in ["/t/a/x", "/t/b/y/z"] {
+        create_all(&conn, path, "", Mode::Persistent).await.unwrap();
+    }
+    conn.set_acl("/t/a", vec![Acl::world(Perms::ADMIN)], Version::Any).await.unwrap();
+    let walked = walk_partial(&conn, "/t").await.unwrap();
+    assert_eq!(walked.paths, ["/t/a", "/t/b", "/t/b/y", "/t/b/y/z"]);
+    let failed: Vec<_> = walked.failed.iter().map(|err| (err.kind(), err.path())).collect();
+    assert_eq!(failed, [(ErrorKind::NoAuth, "/t/a")]);
+}
+
+#[tokio::test]
 async fn a_hundred_thousand_nodes() {
     let conn = MemoryConn::new();
     let nodes = (0..100_000).map(|n| (format!("/t/{}/{}/{n}", n % 10, n % 1000), ""));

@@ -3,8 +3,8 @@
 use zookeeper_client as zk;
 
 use super::{Driver, list_of};
+use crate::conn::outcome;
 use crate::conn::zk::exec::{Answer, Fault, Watcher};
-use crate::conn::zk::outcome;
 use crate::conn::zk::queue::Job;
 use crate::conn::zk::signal::{self, Signal};
 use crate::conn::zk::translate::{self, Failure};
@@ -117,6 +117,7 @@ impl Driver {
                 job.answer(Ok(reply));
             }
             Err(Fault { failure, index }) => {
+                self.suspect |= matches!(failure, Failure::Broken(_));
                 if matches!(job.request.op, Op::WatchTree) {
                     self.watches.tree_failed(&path);
                 }
@@ -161,7 +162,7 @@ impl Driver {
         if self.watches.is_awaited(&path)
             && let Some(client) = self.link.client().cloned()
         {
-            self.push(signal::check_feed(client, path));
+            self.push(signal::check_feed(&client, path));
         }
     }
 

@@ -1,10 +1,12 @@
 //! Writes whose reply was lost: each is asked for once a server serves us again.
 
+use std::sync::Arc;
+
 use zookeeper_client as zk;
 
 use super::Driver;
+use crate::conn::outcome::Verdict;
 use crate::conn::zk::exec::Fault;
-use crate::conn::zk::outcome::Verdict;
 use crate::conn::zk::queue::Job;
 use crate::conn::zk::signal;
 use crate::conn::zk::translate::Failure;
@@ -16,22 +18,17 @@ impl Driver {
         // Whoever does not wait for the answer does not want it sent again either.
         if !job.is_withdrawn() {
             self.check_by(job.request.deadline);
-            let (request, before) = (job.request.clone(), job.before);
             self.doubts.insert(seq, job);
-            // A server may also give up waiting for its quorum, and the connection stands.
-            if let Some(client) = self.link.client().cloned() {
-                self.push(signal::settle(client, seq, request, before));
-            }
         }
     }
 
     /// Asks the server that serves us now what became of each.
-    pub(super) fn settle_doubts(&mut self, client: &zk::Client) {
+    pub(super) fn settle_doubts(&mut self, client: &Arc<zk::Client>) {
         self.doubts.retain(|_, job| !job.is_withdrawn());
         let doubts: Vec<_> =
             self.doubts.iter().map(|(seq, job)| (*seq, job.request.clone(), job.before)).collect();
         for (seq, request, before) in doubts {
-            self.push(signal::settle(client.clone(), seq, request, before));
+            self.push(signal::settle(client, seq, request, before));
         }
     }
 

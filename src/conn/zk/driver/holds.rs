@@ -82,7 +82,7 @@ impl Driver {
         let paths: Vec<ZkPath> = self.holds.held.iter().map(|(path, _)| path.clone()).collect();
         for batch in paths.chunks(BATCH) {
             self.holds.under_way += 1;
-            self.push(signal::renew(client.clone(), batch.to_vec()));
+            self.push(signal::renew(&client, batch.to_vec()));
         }
         if let Some(due) = self.holds.due {
             self.check_by(due);

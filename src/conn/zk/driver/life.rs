@@ -94,13 +94,22 @@ impl Driver {
         true
     }
 
+    /// Breaks a connection that stands but does not do what it is for: its server waits in vain for
+    /// its own quorum, or the crate's task has died. Another one, perhaps elsewhere, is attached.
+    pub(super) fn check_suspicion(&mut self) {
+        if std::mem::take(&mut self.suspect) && self.link.client().is_some() {
+            self.broke();
+            self.dial();
+        }
+    }
+
     /// Leaves with the new server what the old one held for us. These requests leave before any
     /// call that waited, so whoever reads a change has been told of it.
-    fn leave_again(&mut self, client: &zk::Client) {
+    fn leave_again(&mut self, client: &Arc<zk::Client>) {
         for (path, id, sender) in self.watches.trees() {
-            self.push(signal::leave_tree(client.clone(), path.clone(), id, sender));
+            self.push(signal::leave_tree(client, path.clone(), id, sender));
             if self.watches.is_awaited(&path) {
-                self.push(signal::check_feed(client.clone(), path));
+                self.push(signal::check_feed(client, path));
             }
         }
         for (id, withdrawal) in self.watches.fed() {
@@ -109,7 +118,7 @@ impl Driver {
         for id in self.watches.alone() {
             // It fitted before, so it fits now.
             self.watches.reserve(&id.path, id.list);
-            self.push(signal::leave(client.clone(), id));
+            self.push(signal::leave(client, id));
         }
     }
 
@@ -139,6 +148,7 @@ impl Driver {
         self.running = FuturesUnordered::new();
         self.link = Link::Idle;
         self.moving = false;
+        self.suspect = false;
         self.watches.broke();
         self.holds.broke();
         if let Some(alive) = &self.alive {
