@@ -58,7 +58,7 @@
 //! | connections | [`ZkConn`], [`MemoryConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
 //! | helpers | [`tree`], [`change`], [`wildcard`] |
 //! | programs | the command `zk` |
-//! | `testing` | ZooKeeper's frames, the fault proxy, local cells, ensembles to break, the contract suite |
+//! | `testing` | ZooKeeper's frames, the fault proxy, local cells, ensembles to break, the contract suite, a judge of histories |
 //!
 //! # Seeing it
 //!
@@ -96,7 +96,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `cli` (default) | the command `zk` |
-//! | `testing` | `testing`: the contract suite for implementations of [`Conn`], local cells, and faults |
+//! | `testing` | `testing`: the contract suite for implementations of [`Conn`], local cells, faults, and a judge of histories |
 //!
 //! Without features this is a lean library. What each operation promises in each fault is said in
 //! [`promises`].

@@ -4,6 +4,7 @@
 
 pub mod cells;
 pub mod contract;
+pub mod history;
 pub mod proxy;
 pub mod servers;
 pub mod wire;
