@@ -9,6 +9,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+use crate::error::{Error, ErrorKind};
 use crate::node::{CreateOptions, Stat, Version};
 use crate::path::ZkPath;
 use crate::request::{MultiOp, MultiReply, Op, Reply, Request};
@@ -20,6 +21,9 @@ pub(crate) enum Verdict {
     Applied(Reply),
     /// It was surely not applied, so it may be sent again.
     NotApplied,
+    /// The node that it makes is not there now. It may have been, so it may be sent again, but a
+    /// refusal of that tells nothing about this one.
+    Absent,
     /// The servers cannot tell; this is what they show.
     Unknown(String),
 }
@@ -28,6 +32,7 @@ pub(crate) enum Verdict {
 enum Step {
     Applied(ZkPath, Stat),
     NotApplied,
+    Absent,
     Unknown(String),
 }
 
@@ -76,6 +81,7 @@ pub(crate) async fn look_up<E: Eyes>(
     Ok(match step {
         Step::Applied(path, stat) => Verdict::Applied(Reply::Created(path, stat)),
         Step::NotApplied => Verdict::NotApplied,
+        Step::Absent => Verdict::Absent,
         Step::Unknown(seen) => Verdict::Unknown(seen),
     })
 }
@@ -104,19 +110,28 @@ impl<E: Eyes> Facts<'_, E> {
             return Ok(Step::NotApplied);
         }
         if options.mode.is_sequential() {
-            return self.create_sequential(path, options).await;
+            return self.create_sequential(path, data, options).await;
         }
-        let Some((found, stat)) = self.eyes.data(path).await? else {
-            return Ok(match (&options.id, self.eyes.stat(path).await?) {
+        let Some(stat) = self.eyes.stat(path).await? else {
+            return Ok(match &options.id {
                 // Even if it was there and was deleted: to create it is what is wanted.
-                (Some(_), None) if self.alone => Step::NotApplied,
-                (_, None) => Step::Unknown("there is no node now".into()),
-                (_, Some(_)) => Step::Unknown("the node cannot be read".into()),
+                Some(_) if self.alone => Step::Absent,
+                _ => Step::Unknown("there is no node now".into()),
             });
         };
+        if stat.czxid <= self.before {
+            return Ok(Step::NotApplied);
+        }
+        if options.id.as_ref().is_some_and(|id| path.name().contains(&**id)) {
+            return Ok(Step::Applied(path.clone(), at_creation(&stat, data)));
+        }
+        let Some((found, stat)) = self.eyes.data(path).await? else {
+            return Ok(Step::Unknown("the node cannot be read".into()));
+        };
         Ok(match &options.id {
-            _ if stat.czxid <= self.before => Step::NotApplied,
-            Some(id) if carries(path, &found, id) => Step::Applied(path.clone(), stat),
+            Some(id) if contains(&found, id) => {
+                Step::Applied(path.clone(), at_creation(&stat, data))
+            }
             // Ours may have been there before this one.
             Some(_) => Step::Unknown("the node is another's now".into()),
             None if found == data => Step::Unknown("there is a node with the same data".into()),
@@ -127,6 +142,7 @@ impl<E: Eyes> Facts<'_, E> {
     async fn create_sequential(
         &self,
         path: &ZkPath,
+        data: &[u8],
         options: &CreateOptions,
     ) -> Result<Step, E::Lost> {
         let (Some(id), Some(parent)) = (&options.id, directory(path)) else {
@@ -136,16 +152,36 @@ impl<E: Eyes> Facts<'_, E> {
             return Ok(Step::Unknown("the directory is gone".into()));
         };
         let stem = path.as_str().rsplit('/').next().unwrap_or_default();
-        for name in names.iter().filter(|name| name.starts_with(stem)) {
-            let found = parent.child(name);
-            let by_name = name.contains(&**id);
-            let Some((data, stat)) = self.eyes.data(&found).await? else { continue };
-            if by_name || contains(&data, id) {
-                return Ok(Step::Applied(found, stat));
+        let (named, rest): (Vec<_>, Vec<_>) = names
+            .iter()
+            .filter(|name| name.starts_with(stem))
+            .partition(|name| name.contains(&**id));
+        // A name tells, also of a node that may not be read.
+        for found in named.into_iter().map(|name| parent.child(name)) {
+            if let Some(stat) = self.eyes.stat(&found).await? {
+                return Ok(Step::Applied(found, at_creation(&stat, data)));
             }
         }
-        Ok(if self.alone {
-            Step::NotApplied
+        let mut perhaps = false;
+        for found in rest.into_iter().map(|name| parent.child(name)) {
+            match self.eyes.data(&found).await? {
+                Some((text, stat)) if contains(&text, id) => {
+                    return Ok(Step::Applied(found, at_creation(&stat, data)));
+                }
+                // It may have carried the id before it was set.
+                Some((_, stat)) => {
+                    perhaps |= stat.czxid > self.before && stat.mzxid != stat.czxid;
+                }
+                None => {
+                    let stat = self.eyes.stat(&found).await?;
+                    perhaps |= stat.is_some_and(|stat| stat.czxid > self.before);
+                }
+            }
+        }
+        Ok(if perhaps {
+            Step::Unknown("a node that cannot be told apart may be it".into())
+        } else if self.alone {
+            Step::Absent
         } else {
             Step::Unknown("no node carries its id now".into())
         })
@@ -198,25 +234,31 @@ impl<E: Eyes> Facts<'_, E> {
 
     /// All steps or none: what is sure of one is sure of all.
     async fn multi(&self, ops: &[MultiOp]) -> Result<Verdict, E::Lost> {
+        // Checks change nothing, and may be asked again.
+        if ops.iter().all(|op| matches!(op, MultiOp::Check { .. })) {
+            return Ok(Verdict::NotApplied);
+        }
         let mut seen = String::new();
         for op in ops {
             let step = match op {
                 MultiOp::Create { path, data, options } => self.create(path, data, options).await?,
                 MultiOp::Set { path, data, version } => self.set(path, data, *version).await?,
                 MultiOp::Delete { path, .. } => self.delete(path).await?,
-                _ => continue,
+                MultiOp::Check { .. } => continue,
             };
             match step {
                 Step::NotApplied => return Ok(Verdict::NotApplied),
-                Step::Applied(..) => return self.applied_multi(ops).await,
+                Step::Applied(_, stat) => return self.applied_multi(ops, stat.czxid).await,
+                Step::Absent => {}
                 Step::Unknown(what) => seen = format!("{}: {what}", op.path()),
             }
         }
         Ok(Verdict::Unknown(seen))
     }
 
-    /// The answer of a multi that was applied, as far as servers still show it.
-    async fn applied_multi(&self, ops: &[MultiOp]) -> Result<Verdict, E::Lost> {
+    /// The answer of a multi that was applied by transaction `zxid`, as far as servers still show
+    /// it.
+    async fn applied_multi(&self, ops: &[MultiOp], zxid: i64) -> Result<Verdict, E::Lost> {
         let mut replies = Vec::with_capacity(ops.len());
         for op in ops {
             replies.push(match op {
@@ -231,9 +273,13 @@ impl<E: Eyes> Facts<'_, E> {
                     }
                 }
                 MultiOp::Set { path, .. } => match self.eyes.stat(path).await? {
-                    Some(stat) => MultiReply::Set(stat),
-                    None => {
-                        return Ok(Verdict::Unknown(format!("it was applied, but {path} is gone")));
+                    // Another's version is not ours: whoever took it for ours would overwrite it.
+                    Some(stat) if stat.mzxid == zxid && is_set_once(ops, path) => {
+                        MultiReply::Set(stat)
+                    }
+                    _ => {
+                        let lost = format!("it was applied, but what it made of {path} is gone");
+                        return Ok(Verdict::Unknown(lost));
                     }
                 },
                 MultiOp::Delete { .. } => MultiReply::Deleted,
@@ -241,6 +287,28 @@ impl<E: Eyes> Facts<'_, E> {
             });
         }
         Ok(Verdict::Applied(Reply::Multi(replies)))
+    }
+}
+
+/// Whether a multi sets `path` once, and does not make it anew.
+fn is_set_once(ops: &[MultiOp], path: &ZkPath) -> bool {
+    let touches = |op: &&MultiOp| {
+        matches!(op, MultiOp::Set { .. } | MultiOp::Delete { .. }) && op.path() == path
+    };
+    ops.iter().filter(touches).count() == 1
+}
+
+/// The facts of a node when it was created with `data`, whatever has happened to it since.
+fn at_creation(stat: &Stat, data: &[u8]) -> Stat {
+    Stat {
+        czxid: stat.czxid,
+        mzxid: stat.czxid,
+        pzxid: stat.czxid,
+        ctime: stat.ctime,
+        mtime: stat.ctime,
+        ephemeral_owner: stat.ephemeral_owner,
+        data_length: i32::try_from(data.len()).unwrap_or(i32::MAX),
+        ..Stat::default()
     }
 }
 
@@ -252,12 +320,18 @@ fn directory(path: &ZkPath) -> Option<ZkPath> {
     }
 }
 
-fn carries(path: &ZkPath, data: &[u8], id: &str) -> bool {
-    path.name().contains(id) || contains(data, id)
-}
-
 fn contains(data: &[u8], id: &str) -> bool {
     data.windows(id.len().max(1)).any(|window| window == id.as_bytes())
+}
+
+/// The answer to a write that was [`Absent`](Verdict::Absent) and tried again.
+pub(crate) fn of_doubtful(request: &Request, answer: Result<Reply, Error>) -> Result<Reply, Error> {
+    answer.map_err(|err| match err.kind() {
+        ErrorKind::OutcomeUnknown => err,
+        _ => request
+            .error(ErrorKind::OutcomeUnknown)
+            .with_detail(format!("the connection broke; tried again: {err}")),
+    })
 }
 
 /// The latest transaction that a reply shows.

@@ -25,6 +25,13 @@ const DIAL: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(100);
 /// How long they are waited for once one listens without saying whether it serves.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a host may be silent before it is asked anew, on another connection: one that was made
+/// while its server started, or by way of a host that died, may stay silent for ever.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long servers may take to give a session back before they are asked anew, in turn; the last
+/// try has the rest of the dial.
+const ATTACH: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// A session that a server serves.
 pub(super) struct Dialled {
@@ -86,7 +93,7 @@ async fn dial_untimed(
         return Err(DialError { kind: ErrorKind::NotSent, why: why.join("; "), is_final });
     }
     let hosts = good.join(",");
-    let opened = open(&hosts, options, wanted).await;
+    let opened = attach_or_open(&hosts, options, &wanted).await;
     opened.map(|(transport, sent)| Dialled { transport, sent, version }).map_err(|err| DialError {
         kind: match err {
             zk::Error::AuthFailed => ErrorKind::AuthFailed,
@@ -101,11 +108,27 @@ async fn dial_untimed(
     })
 }
 
+/// To ask twice for the same session is no harm; to ask twice for a new one leaves one behind.
+async fn attach_or_open(
+    hosts: &str,
+    options: &SessionOptions,
+    wanted: &Wanted,
+) -> Result<(Transport, Deadline), zk::Error> {
+    if matches!(wanted, Wanted::Again(_)) {
+        for patience in ATTACH {
+            if let Ok(opened) = timeout(patience, open(hosts, options, wanted)).await {
+                return opened;
+            }
+        }
+    }
+    open(hosts, options, wanted).await
+}
+
 /// A session, and when the request was sent that proved it.
 async fn open(
     hosts: &str,
     options: &SessionOptions,
-    wanted: Wanted,
+    wanted: &Wanted,
 ) -> Result<(Transport, Deadline), zk::Error> {
     let mut connector = zk::Client::connector().with_session_timeout(options.session_timeout);
     for auth in &options.auth {
@@ -113,7 +136,7 @@ async fn open(
     }
     let first = matches!(wanted, Wanted::First);
     if let Wanted::Again(session) = wanted {
-        connector = connector.with_session(session);
+        connector = connector.with_session(session.clone());
     }
     let mut sent = Deadline::now();
     let transport = Transport::connect(connector, hosts).await?;
@@ -204,8 +227,19 @@ async fn survey(hosts: &[String]) -> Survey {
     survey
 }
 
-/// A host that listens and keeps silent for ever is left behind by the dial's own deadline.
+/// Asks one host, again and again as long as it says nothing, and takes the first answer. One that
+/// keeps silent for ever is left behind by the dial's own deadline.
 async fn ask(host: &str) -> Answer {
+    let mut asked = FuturesUnordered::new();
+    loop {
+        asked.push(ask_once(host));
+        if let Ok(Some(answer)) = timeout(AGAIN, asked.next()).await {
+            return answer;
+        }
+    }
+}
+
+async fn ask_once(host: &str) -> Answer {
     let addrs = match tokio::net::lookup_host(host).await {
         Ok(addrs) => addrs.collect::<Vec<_>>(),
         Err(err) => return Answer::Unresolved(plain(&err)),

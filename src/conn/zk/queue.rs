@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::meters::Meters;
-use crate::conn::{Pending, Responder};
+use crate::conn::{Pending, Responder, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
@@ -46,12 +46,16 @@ pub(super) struct Job {
     pub(super) before: i64,
     /// How often a watch that is fed had to be read again.
     pub(super) rereads: u32,
+    /// Whether an earlier try may have been applied and undone by another since.
+    pub(super) doubtful: bool,
 }
 
 impl Job {
     /// Answers the caller, who gets one answer only.
     pub(super) fn answer(&mut self, answer: Result<Reply, Error>) {
         if let Some(responder) = self.responder.take() {
+            let answer =
+                if self.doubtful { outcome::of_doubtful(&self.request, answer) } else { answer };
             self.meters.answered(self.request.op.name(), self.called.elapsed(), &answer);
             responder.send(answer);
         }
@@ -101,6 +105,7 @@ impl Queue {
             watched: false,
             before: 0,
             rereads: 0,
+            doubtful: false,
         };
         // Of a closed connection the responder is gone with the command, and tells it.
         let _ = self.commands.send(Command::Call(job));

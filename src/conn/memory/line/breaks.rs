@@ -79,6 +79,10 @@ impl Line {
                 Some(Ok(Verdict::NotApplied)) => {
                     inner.waiting.insert(seq, job);
                 }
+                Some(Ok(Verdict::Absent)) => {
+                    job.doubtful = true;
+                    inner.waiting.insert(seq, job);
+                }
                 Some(Ok(Verdict::Unknown(seen))) => {
                     job.fail(ErrorKind::OutcomeUnknown, format!("the connection broke; {seen}"));
                 }

@@ -1,6 +1,6 @@
 //! A call that waits for something.
 
-use crate::conn::{Pending, Responder};
+use crate::conn::{Pending, Responder, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::fault::OpKind;
@@ -10,6 +10,8 @@ pub(super) struct Job {
     pub(super) request: Request,
     /// The latest transaction that had been seen when it was carried out.
     pub(super) before: i64,
+    /// Whether an earlier try may have been applied and undone by another since.
+    pub(super) doubtful: bool,
     /// Gone once it was answered.
     responder: Option<Responder<Reply>>,
 }
@@ -26,12 +28,14 @@ impl Job {
     pub(super) fn new(request: Request) -> (Job, Pending<Reply>) {
         let closed = request.error(ErrorKind::Closed);
         let (responder, pending) = Pending::channel(move || closed);
-        (Job { request, before: 0, responder: Some(responder) }, pending)
+        (Job { request, before: 0, doubtful: false, responder: Some(responder) }, pending)
     }
 
     /// Answers the caller, who gets one answer only.
     pub(super) fn answer(&mut self, answer: Result<Reply, Error>) {
         if let Some(responder) = self.responder.take() {
+            let answer =
+                if self.doubtful { outcome::of_doubtful(&self.request, answer) } else { answer };
             responder.send(answer);
         }
     }

@@ -43,12 +43,17 @@ impl Driver {
         let outcome = match &answer {
             Ok(Verdict::Applied(_)) => "applied",
             Ok(Verdict::NotApplied) => "not applied",
+            Ok(Verdict::Absent) => "absent",
             Ok(Verdict::Unknown(_)) | Err(_) => UNKNOWN,
         };
         self.report.settled(&job.request, outcome);
         match answer {
             Ok(Verdict::Applied(reply)) => job.answer(Ok(reply)),
             Ok(Verdict::NotApplied) => self.requeue(seq, job),
+            Ok(Verdict::Absent) => {
+                job.doubtful = true;
+                self.requeue(seq, job);
+            }
             Ok(Verdict::Unknown(seen)) => {
                 let err = job.request.error(ErrorKind::OutcomeUnknown);
                 job.answer(Err(err.with_detail(format!("the connection broke; {seen}"))));
