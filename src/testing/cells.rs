@@ -123,8 +123,8 @@ mod tests {
     #[test]
     fn a_path_comes_out_of_the_shells_quotes() {
         assert_eq!(
-            unquoted("/tmp/my\\ cells/zk_client.json"),
-            Path::new("/tmp/my cells/zk_client.json")
+            unquoted("/srv/my\\ cells/zk_client.json"),
+            Path::new("/srv/my cells/zk_client.json")
         );
     }
 
