@@ -67,3 +67,18 @@ stop_servers() {
     done
     die "these servers do not end: ${alive[*]}"
 }
+
+# Ends what runs from the state directory and has no pid file there any more: whoever started it was
+# killed between two lines.
+stop_strays() {
+    local proc words word
+    for proc in /proc/[0-9]*; do
+        mapfile -d '' -t words 2>/dev/null <"$proc/cmdline" || continue
+        for word in "${words[@]}"; do
+            if [[ $word == "$run"/*/zoo.cfg ]]; then
+                kill -KILL "${proc##*/}" 2>/dev/null || true
+                break
+            fi
+        done
+    done
+}
