@@ -1,9 +1,9 @@
 //! The contract of a connection, and what callers enjoy on top of it.
 
+pub(crate) mod bound;
 pub(crate) mod cache;
 pub(crate) mod dialer;
 mod ext;
-pub(crate) mod io;
 mod memory;
 pub(crate) mod meta;
 pub(crate) mod options;

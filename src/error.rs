@@ -76,7 +76,7 @@ pub enum ErrorKind {
     /// The request was never handed to a server: surely not applied.
     #[error("not sent")]
     NotSent,
-    /// A read that no server answered by the deadline.
+    /// A read that no server answered by the deadline, or a turn that had not come by then.
     #[error("timed out")]
     Timeout,
     /// The connection broke under a read; nothing happened.
@@ -91,6 +91,15 @@ pub enum ErrorKind {
     /// The connection was closed by its owner.
     #[error("connection closed")]
     Closed,
+    /// The own node was deleted by another: the place in the queue, or what was held, is lost.
+    #[error("revoked: the own node was deleted by another")]
+    Revoked,
+    /// The caller ended it before it was done.
+    #[error("cancelled")]
+    Cancelled,
+    /// A newer token has been seen: whoever holds this one holds it no longer.
+    #[error("stale token")]
+    StaleToken,
     /// The node kept changing under the operation.
     #[error("keeps changing")]
     Contended,

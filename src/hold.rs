@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     fn hold(timeout: Duration, sent: Deadline) -> (HoldSender, Hold) {
-        let (_, session) = Session::channel(7, timeout, 1, sent);
+        let (_, session) = Session::channel("nyc", 7, timeout, 1, sent);
         Hold::channel(ZkPath::root(), session, Some(sent))
     }
 

@@ -102,6 +102,7 @@
 //! [`promises`].
 
 mod auth;
+mod background;
 pub mod cells;
 pub mod change;
 #[cfg(feature = "cli")]
@@ -123,12 +124,14 @@ mod spy;
 pub mod testing;
 #[doc = include_str!("../etc/promises.md")]
 pub mod promises {}
+pub mod recipes;
 pub mod tree;
 mod watch;
 pub mod wildcard;
 
 pub use auth::{Auth, Secret};
 pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
+pub use conn::bound::BoundConn;
 pub use conn::cache::ConnCache;
 pub use conn::dialer::{Dialer, Dialled};
 pub use conn::meta::MetaConn;
@@ -143,7 +146,8 @@ pub use hosts::Hosts;
 pub use node::{Acl, Children, CreateOptions, Mode, Node, Perms, Stat, Version, is_directory};
 pub use path::{CellName, IntoPath, Rebase, ZkPath};
 pub use request::{
-    LeaveWatch, MAX_REQUEST, Multi, MultiOp, MultiReply, Op, Read, ReadReply, Reply, Request,
+    HoldFrom, LeaveWatch, MAX_REQUEST, Multi, MultiOp, MultiReply, Op, Read, ReadReply, Reply,
+    Request,
 };
 pub use session::{Session, SessionSender, SessionState};
 pub use watch::{Event, EventKind, TreeEvent, TreeSender, TreeWatch, Watch, WatchSender};

@@ -29,6 +29,9 @@ pub struct Request {
     pub path: ZkPath,
     /// By when an answer is wanted.
     pub deadline: Deadline,
+    /// The session that it belongs to, by its id: in another one it is refused with
+    /// `SessionExpired`, and never sent. `None`: whichever serves the path.
+    pub session: Option<i64>,
 }
 
 /// Whether a read leaves a [`Watch`] behind.
@@ -39,6 +42,18 @@ pub enum LeaveWatch {
     No,
     /// Leave a watch in the same session as the read.
     Yes,
+}
+
+/// What proves a hold at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HoldFrom {
+    /// A check of the node that is committed now.
+    #[default]
+    Check,
+    /// The last write of the session that was committed, if it was sent less than a sixth of the
+    /// timeout ago; otherwise a check. For whoever has just seen the node: it costs no round trip.
+    LastWrite,
 }
 
 /// What can be asked of a connection.
@@ -92,7 +107,7 @@ pub enum Op {
     /// The session that serves the path.
     Session,
     /// Proof, renewed while it is wanted, that the session and the node are there.
-    Hold,
+    Hold(HoldFrom),
 }
 
 impl Op {
@@ -113,7 +128,7 @@ impl Op {
             Op::Multi(_) => "multi",
             Op::Sync => "sync",
             Op::Session => "session",
-            Op::Hold => "hold",
+            Op::Hold(_) => "hold",
         }
     }
 
@@ -217,7 +232,22 @@ pub enum Reply {
 impl Request {
     /// `op` on `path`, with the default deadline of 10 s from now.
     pub fn new(op: Op, path: ZkPath) -> Self {
-        Request { op, path, deadline: Deadline::after(Deadline::DEFAULT) }
+        Request { op, path, deadline: Deadline::after(Deadline::DEFAULT), session: None }
+    }
+
+    /// Another request on behalf of this one: by the same deadline, in the same session.
+    pub(crate) fn part(&self, op: Op, path: ZkPath) -> Self {
+        Request { op, path, deadline: self.deadline, session: self.session }
+    }
+
+    /// Why it cannot be sent in session `id`, if it belongs to another one.
+    pub(crate) fn check_session(&self, id: i64) -> Result<(), Error> {
+        match self.session {
+            Some(own) if own != id => Err(self
+                .error(ErrorKind::SessionExpired)
+                .with_detail(format!("it belongs to session {own:#x}, which is over"))),
+            _ => Ok(()),
+        }
     }
 
     /// The same, to be answered within `wait` from now.

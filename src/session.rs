@@ -40,6 +40,7 @@ struct Shared {
     id: i64,
     timeout: Duration,
     generation: u64,
+    cell: Arc<str>,
     state: watch::Receiver<SessionState>,
     proof: Arc<Mutex<Deadline>>,
     version: Arc<Mutex<Option<String>>>,
@@ -48,8 +49,9 @@ struct Shared {
 impl Session {
     /// A session and the handle that moves it, for those who implement a connection.
     ///
-    /// `since` is when the request was sent that opened it.
+    /// `cell` is the name of the quorum, `since` when the request was sent that opened it.
     pub fn channel(
+        cell: impl Into<Arc<str>>,
         id: i64,
         timeout: Duration,
         generation: u64,
@@ -59,13 +61,21 @@ impl Session {
         let proof = Arc::new(Mutex::new(since));
         let version = Arc::<Mutex<_>>::default();
         let (mover, shown) = (proof.clone(), Arc::clone(&version));
-        let shared = Shared { id, timeout, generation, state, proof, version: shown };
+        let cell = cell.into();
+        let shared = Shared { id, timeout, generation, cell, state, proof, version: shown };
         (SessionSender { state: sender, proof: mover, version }, Session(Arc::new(shared)))
     }
 
     /// ZooKeeper's number for it, unique in its cell.
     pub fn id(&self) -> i64 {
         self.0.id
+    }
+
+    /// The quorum that it is with: the name of the cell in the configuration; for a connection made
+    /// by hand its [label](crate::SessionOptions::with_label), or else its servers as they were
+    /// given. What compares within one cell only, as tokens do, is told apart by it.
+    pub fn cell(&self) -> &str {
+        &self.0.cell
     }
 
     /// How long servers wait for a sign of life, as they granted it.
@@ -101,6 +111,11 @@ impl Session {
     pub fn valid_until(&self) -> Deadline {
         let proof = *self.0.proof.lock().unwrap_or_else(PoisonError::into_inner);
         proof.plus(self.0.timeout / 2)
+    }
+
+    /// When the last write was sent that has been committed, or the request that opened it.
+    pub(crate) fn proved(&self) -> Deadline {
+        *self.0.proof.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the session is over, and says how it ended.
@@ -179,7 +194,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_end_is_final() {
-        let (sender, session) = Session::channel(7, Duration::from_secs(4), 1, Deadline::now());
+        let (sender, session) =
+            Session::channel("nyc", 7, Duration::from_secs(4), 1, Deadline::now());
         sender.set(SessionState::Disconnected);
         assert_eq!(session.state(), SessionState::Disconnected);
         sender.set(SessionState::Expired);
@@ -192,7 +208,7 @@ mod tests {
     #[test]
     fn a_proof_counts_from_when_it_was_sent() {
         let start = Deadline::now();
-        let (sender, session) = Session::channel(7, Duration::from_secs(4), 1, start);
+        let (sender, session) = Session::channel("nyc", 7, Duration::from_secs(4), 1, start);
         assert_eq!(session.valid_until(), start.plus(Duration::from_secs(2)));
         sender.proved(start.plus(Duration::from_secs(1)));
         sender.proved(start);
@@ -201,7 +217,8 @@ mod tests {
 
     #[test]
     fn only_ephemeral_nodes_are_owned() {
-        let (_sender, session) = Session::channel(0, Duration::from_secs(4), 1, Deadline::now());
+        let (_sender, session) =
+            Session::channel("nyc", 0, Duration::from_secs(4), 1, Deadline::now());
         assert!(!session.owns(&Stat::default()));
     }
 }

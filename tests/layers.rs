@@ -7,16 +7,27 @@ use std::path::{Path, PathBuf};
 /// Each module with its layer, in order: within a layer, a module may use what stands before it.
 const LAYERS: &[&[&str]] = &[
     &[
-        "error", "path", "hosts", "auth", "deadline", "node", "watch", "session", "hold",
-        "request", "pause", "fault",
+        "error",
+        "path",
+        "hosts",
+        "auth",
+        "deadline",
+        "node",
+        "watch",
+        "session",
+        "hold",
+        "request",
+        "pause",
+        "background",
+        "fault",
     ],
     &["conn", "cells"],
     &[
-        "conn::io",
         "conn::options",
         "conn::outcome",
         "conn::rebase",
         "conn::within",
+        "conn::bound",
         "conn::zk",
         "conn::memory",
         "conn::dialer",
@@ -24,6 +35,7 @@ const LAYERS: &[&[&str]] = &[
         "conn::meta",
     ],
     &["tree", "change", "wildcard"],
+    &["recipes"],
     &["cli"],
     &["testing", "spy"],
 ];

@@ -8,7 +8,7 @@ use crate::hold::Hold;
 use crate::node::{Acl, Children, CreateOptions, Node, Stat, Version};
 use crate::path::{IntoPath, ZkPath};
 use crate::request::{
-    LeaveWatch, Multi, MultiReply, Op, Read, ReadReply, Reply, Request, create_path,
+    HoldFrom, LeaveWatch, Multi, MultiReply, Op, Read, ReadReply, Reply, Request, create_path,
 };
 use crate::session::Session;
 use crate::watch::{TreeWatch, Watch};
@@ -263,10 +263,17 @@ pub trait ConnExt: Conn {
     ///
     /// `NoNode`, `NoAuth` without `READ`.
     fn hold(&self, path: impl IntoPath) -> Pending<Hold> {
-        send(self, Op::Hold, path.into_path(), |reply| match reply {
-            Reply::Hold(hold) => Some(hold),
-            _ => None,
-        })
+        send(self, Op::Hold(HoldFrom::Check), path.into_path(), held)
+    }
+
+    /// As [`hold`](Self::hold), for whoever has just seen the node in this session: while the
+    /// session writes anyway, its last committed write is proof enough, and no server is asked.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`hold`](Self::hold), where a check is needed.
+    fn hold_seen(&self, path: impl IntoPath) -> Pending<Hold> {
+        send(self, Op::Hold(HoldFrom::LastWrite), path.into_path(), held)
     }
 
     /// The session that serves the cell of `path`, opened if there is none.
@@ -283,6 +290,13 @@ impl<C: Conn + ?Sized> ConnExt for C {}
 fn stat(reply: Reply) -> Option<Stat> {
     match reply {
         Reply::Stat(stat) => Some(stat),
+        _ => None,
+    }
+}
+
+fn held(reply: Reply) -> Option<Hold> {
+    match reply {
+        Reply::Hold(hold) => Some(hold),
         _ => None,
     }
 }

@@ -29,8 +29,9 @@ mod watches;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::background::IO;
 use crate::conn::options::SessionOptions;
-use crate::conn::{Conn, ConnExt as _, Pending, io, rebase};
+use crate::conn::{Conn, ConnExt as _, Pending, rebase};
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
 use crate::node::Version;
@@ -88,7 +89,7 @@ impl ZkConn {
         let (queue, commands) = Queue::new(meters.clone());
         let report = Report::new(cell, meters.clone());
         let driver = Driver::new(hosts.clone(), Arc::new(options), commands, report, &meters);
-        io::spawn(driver.run())
+        IO.spawn(driver.run())
             .map_err(|why| Error::new("dial", shown, ErrorKind::NotSent).with_detail(why))?;
         Ok(ZkConn { hosts: Arc::new(Mutex::new(hosts)), chroot, queue })
     }
@@ -149,9 +150,9 @@ impl ZkConn {
         if let Err(err) = request.check() {
             return Pending::ready(Err(err));
         }
-        match request.op {
+        match &request.op {
             Op::ReadMany(reads) => {
-                read_many::read_many(self.queue.clone(), reads, request.deadline)
+                read_many::read_many(self.queue.clone(), reads.clone(), &request)
             }
             _ => self.queue.push(request),
         }

@@ -37,7 +37,7 @@ impl Left {
                 let listener = Listener::new(Ear::Tree(sender), events);
                 (Some(Box::new(listener)), Left::Tree(tree))
             }
-            Op::Hold => {
+            Op::Hold(_) => {
                 let path = request.path.clone();
                 let (sender, hold) = Hold::channel(path.clone(), session.clone(), None);
                 (Some(Box::new(Held { path, sender })), Left::Hold(hold))

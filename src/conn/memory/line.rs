@@ -190,6 +190,7 @@ impl Line {
     fn execute(&self, inner: &mut Inner, request: &Request) -> Result<Reply, Error> {
         let Request { op, path, .. } = request;
         loop {
+            request.check_session(inner.session.id())?;
             let (watcher, left) = Left::by(request, &inner.session, &self.events);
             let reply = match self.quorum.execute(inner.session.id(), op, path, watcher) {
                 Err(err) if err.kind() == ErrorKind::SessionExpired => {

@@ -12,6 +12,8 @@ pub(crate) struct Opening {
     /// Why every call is to fail with `AuthFailed`.
     pub(super) refused: Option<String>,
     pub(super) session_timeout: Duration,
+    /// What the cell is called.
+    pub(super) label: Option<String>,
 }
 
 impl From<SessionOptions> for Opening {
@@ -21,6 +23,7 @@ impl From<SessionOptions> for Opening {
             identities: vec![Identity::here()],
             refused: None,
             session_timeout: options.session_timeout,
+            label: options.label.clone(),
         };
         for auth in &options.auth {
             let scheme = &auth.scheme;

@@ -172,7 +172,8 @@ impl MemoryQuorum {
     pub(crate) fn open(&self, opening: &Opening, generation: u64) -> Session {
         let id = self.0.last_session.fetch_add(1, Ordering::Relaxed) + 1;
         let timeout = opening.session_timeout;
-        let (sender, session) = Session::channel(id, timeout, generation, Deadline::now());
+        let cell = opening.label.clone().unwrap_or_else(|| format!("memory({})", self.0.name));
+        let (sender, session) = Session::channel(cell, id, timeout, generation, Deadline::now());
         self.state().open(id, opening.identities.clone(), timeout, sender);
         session
     }

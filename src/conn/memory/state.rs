@@ -143,7 +143,7 @@ impl State {
             Op::Multi(ops) => self.multi(session, ops),
             // All who ask share one state, so that nobody is ever behind.
             Op::Sync => Ok(Reply::Done),
-            Op::Hold => {
+            Op::Hold(_) => {
                 // What a check in a multi needs.
                 self.read(session, path).map_err(refused)?;
                 self.watch(Watched::Tree, session, path, watcher);

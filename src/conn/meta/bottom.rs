@@ -67,8 +67,7 @@ impl Route {
         for name in last.iter().flat_map(|last| last.components()) {
             path = path.child(name);
             let op = Op::Create { data: Bytes::new(), options: Mode::Persistent.into() };
-            let mut create = Request::new(op, path.clone());
-            create.deadline = request.deadline;
+            let create = request.part(op, path.clone());
             // They leave in this order, so each finds its parent.
             creating.push(self.conn.call(create));
         }

@@ -19,6 +19,7 @@ struct Share {
 impl MetaConn {
     /// Sends each cell its share, all at once; a cell that fails, fails its own reads.
     pub(super) fn read_many(&self, request: Request) -> Pending<Reply> {
+        let (deadline, session) = (request.deadline, request.session);
         let Op::ReadMany(reads) = request.op else {
             return Pending::ready(Err(request.error(ErrorKind::Unexpected)));
         };
@@ -36,9 +37,9 @@ impl MetaConn {
             .into_iter()
             .filter_map(|share| {
                 let path = share.reads.first()?.path().clone();
-                let mut request_of_cell = Request::new(Op::ReadMany(share.reads.clone()), path);
-                request_of_cell.deadline = request.deadline;
-                let answer = share.route.conn.call(request_of_cell);
+                let part = Request::new(Op::ReadMany(share.reads.clone()), path);
+                let part = Request { deadline, session, ..part };
+                let answer = share.route.conn.call(part);
                 Some(async move { (share, answer.await) })
             })
             .collect();
@@ -149,8 +150,7 @@ impl MetaConn {
             moved.push(op.map_err(|path| Error::new("multi", &path, ErrorKind::BadPath))?);
         }
         let path = moved.first().map_or_else(|| request.path.clone(), |op| op.path().clone());
-        let mut sent = Request::new(Op::Multi(moved), path);
-        sent.deadline = request.deadline;
+        let sent = request.part(Op::Multi(moved), path);
         let answer = route.conn.call(sent.clone());
         Ok(Pending::new(async move {
             let answer = match answer.await {

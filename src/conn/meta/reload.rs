@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use tracing::{info, warn};
 
 use super::MetaConn;
+use crate::background::IO;
 use crate::cells::Cells;
-use crate::conn::io;
 use crate::error::{Error, ErrorKind};
 
 /// The target of the events here.
@@ -104,7 +104,7 @@ impl MetaConn {
                 .with_detail("the configuration came from no file; call replace instead"));
         };
         let (tree, seen) = (Arc::downgrade(self), stamp(&file));
-        io::spawn(async move { look_after(&tree, &file, seen, period).await })
+        IO.spawn(async move { look_after(&tree, &file, seen, period).await })
             .map_err(|why| Error::new("reload", "", ErrorKind::NotSent).with_detail(why))
     }
 }

@@ -38,7 +38,7 @@ use crate::conn::options::SessionOptions;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hosts::Hosts;
-use crate::request::{LeaveWatch, Op, Reply, Request};
+use crate::request::{HoldFrom, LeaveWatch, Op, Reply, Request};
 
 /// How many requests may be with a server at once.
 const WINDOW: usize = 256;
@@ -156,10 +156,13 @@ impl Driver {
                 let err = job.request.error(ErrorKind::Closed);
                 job.answer(Err(err));
             }
-            Command::Call(job) => {
-                self.next_seq += 1;
-                self.queue.insert(self.next_seq, job);
-            }
+            Command::Call(mut job) => match self.check_session(&job.request) {
+                Ok(()) => {
+                    self.next_seq += 1;
+                    self.queue.insert(self.next_seq, job);
+                }
+                Err(err) => job.answer(Err(err)),
+            },
             Command::Move(hosts) => self.move_to(hosts),
             Command::Close(responder) => {
                 self.start_closing();
@@ -203,11 +206,8 @@ impl Driver {
             return self.not_sent(job);
         }
         let request = job.request.clone();
-        if matches!(request.op, Op::Session) {
-            if let Some(alive) = &self.alive {
-                job.answer(Ok(Reply::Session(alive.session.clone())));
-            }
-            return;
+        if let Some(answer) = self.answer_of_ours(&request) {
+            return job.answer(answer);
         }
         job.watched = match self.arm(seq, &request) {
             Ok(watched) => watched,
@@ -220,6 +220,26 @@ impl Driver {
         self.check_by(job.request.deadline);
         self.sent.insert(seq, job);
         self.push(answer);
+    }
+
+    /// The answer to a request that no server need be asked for.
+    fn answer_of_ours(&mut self, request: &Request) -> Option<Result<Reply, Error>> {
+        if let Err(err) = self.check_session(request) {
+            return Some(Err(err));
+        }
+        let session = self.alive.as_ref().map(|alive| alive.session.clone())?;
+        match request.op {
+            Op::Session => Some(Ok(Reply::Session(session))),
+            Op::Hold(HoldFrom::LastWrite) => {
+                self.held_by_last_write(&session, &request.path).map(Ok)
+            }
+            _ => None,
+        }
+    }
+
+    /// Refuses what belongs to a session that is over.
+    fn check_session(&self, request: &Request) -> Result<(), Error> {
+        request.check_session(self.alive.as_ref().map_or(0, |alive| alive.session.id()))
     }
 
     /// Makes room for the watch that `request` leaves; tells whether it is left with the server.

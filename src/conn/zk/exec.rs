@@ -144,7 +144,7 @@ async fn one_of_the_rest(
         }
         Op::ReadMany(reads) => read_many(client, reads).await,
         Op::Multi(ops) => multi(client, ops).await,
-        Op::Hold => {
+        Op::Hold(_) => {
             let mut writer = client.new_multi_writer();
             writer.add_check_version(path, -1)?;
             match writer.commit().await {

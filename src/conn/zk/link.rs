@@ -102,11 +102,11 @@ impl Up {
 }
 
 impl Alive {
-    pub(super) fn new(dialled: &Dialled, generation: u64) -> Self {
+    pub(super) fn new(cell: &str, dialled: &Dialled, generation: u64) -> Self {
         let client = &dialled.transport.client;
         let id = client.session_id().0;
         let (sender, session) =
-            Session::channel(id, client.session_timeout(), generation, dialled.sent);
+            Session::channel(cell, id, client.session_timeout(), generation, dialled.sent);
         Alive { session, sender, info: client.session().clone() }
     }
 

@@ -8,7 +8,6 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::queue::Queue;
 use crate::conn::Pending;
-use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::request::{LeaveWatch, Op, Read, ReadReply, Reply, Request};
 
@@ -27,18 +26,24 @@ const LARGE: usize = 4 * 1024;
 const SINGLES: usize = 128;
 
 /// Answers `reads` one by one, in order.
-pub(super) fn read_many(queue: Queue, reads: Vec<Read>, deadline: Deadline) -> Pending<Reply> {
+pub(super) fn read_many(queue: Queue, reads: Vec<Read>, asked: &Request) -> Pending<Reply> {
     let unanswered =
         reads.iter().map(|read| Err(Error::new(read.name(), read.path(), ErrorKind::Unexpected)));
     let mut replies: Vec<Result<ReadReply, Error>> = unanswered.collect();
     let reads = reads.into_iter().enumerate().collect();
-    let mut batches =
-        Batches { queue, deadline, reads, size: FIRST, large: false, singles: Vec::new() };
+    let mut batches = Batches {
+        queue,
+        asked: asked.part(Op::Session, asked.path.clone()),
+        reads,
+        size: FIRST,
+        large: false,
+        singles: Vec::new(),
+    };
     // Requests leave in the order of the calls, so the first one is queued before this returns.
-    let mut asked = FuturesUnordered::new();
-    asked.extend(batches.next());
+    let mut under_way = FuturesUnordered::new();
+    under_way.extend(batches.next());
     Pending::new(async move {
-        while let Some((reads, answer)) = asked.next().await {
+        while let Some((reads, answer)) = under_way.next().await {
             match answer {
                 Ok(Reply::Many(found)) => {
                     batches.learn(&found);
@@ -62,10 +67,10 @@ pub(super) fn read_many(queue: Queue, reads: Vec<Read>, deadline: Deadline) -> P
                 }
                 Ok(_) => {}
             }
-            while asked.len() < AT_ONCE
+            while under_way.len() < AT_ONCE
                 && let Some(batch) = batches.next()
             {
-                asked.push(batch);
+                under_way.push(batch);
             }
         }
         let singles = std::mem::take(&mut batches.singles);
@@ -95,7 +100,8 @@ fn is_look(read: &Read) -> bool {
 
 struct Batches {
     queue: Queue,
-    deadline: Deadline,
+    /// On whose behalf (its operation does not matter).
+    asked: Request,
     /// What has not been asked yet, each with its place in the answer.
     reads: VecDeque<(usize, Read)>,
     size: usize,
@@ -127,9 +133,7 @@ impl Batches {
         }
         let path = batch.first()?.1.path().clone();
         let reads = batch.iter().map(|(_, read)| read.clone()).collect();
-        let mut request = Request::new(Op::ReadMany(reads), path);
-        request.deadline = self.deadline;
-        let answer = self.queue.push(request);
+        let answer = self.queue.push(self.asked.part(Op::ReadMany(reads), path));
         Some(async move { (batch, answer.await) }.boxed())
     }
 
@@ -147,9 +151,7 @@ impl Batches {
             Read::Children(_) => Op::Children(LeaveWatch::No),
             Read::Exists(_) => Op::Exists(LeaveWatch::No),
         };
-        let mut request = Request::new(op, read.path().clone());
-        request.deadline = self.deadline;
-        self.queue.push(request)
+        self.queue.push(self.asked.part(op, read.path().clone()))
     }
 }
 

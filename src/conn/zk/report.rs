@@ -32,6 +32,11 @@ impl Report {
         Report { cell, meters, stands: None }
     }
 
+    /// The quorum's name.
+    pub(super) fn cell(&self) -> &str {
+        &self.cell
+    }
+
     pub(super) fn dialling(&self, hosts: &Hosts) {
         debug!(target: TARGET, cell = self.cell, %hosts, "dialling");
     }

@@ -71,7 +71,7 @@ pub(super) fn kind_of(op: &Op) -> Option<OpKind> {
         Op::SetAcl { .. } => OpKind::SetAcl,
         Op::Multi(ops) if ops.iter().all(|op| matches!(op, MultiOp::Check { .. })) => OpKind::Check,
         Op::Multi(_) => OpKind::Multi,
-        Op::Hold | Op::Sync => OpKind::Check,
+        Op::Hold(_) | Op::Sync => OpKind::Check,
         Op::WatchTree => OpKind::Watch,
         Op::Session => return None,
         _ => OpKind::Read,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::{Inner, Line, Link};
-use crate::conn::io;
+use crate::background::IO;
 use crate::conn::memory::events::Events;
 use crate::deadline::Deadline;
 
@@ -23,7 +23,7 @@ impl Line {
             return;
         }
         inner.keeping = true;
-        if let Err(why) = io::spawn(keep(Arc::downgrade(self), self.events.clone())) {
+        if let Err(why) = IO.spawn(keep(Arc::downgrade(self), self.events.clone())) {
             inner.keeping = false;
             for (_, mut job) in std::mem::take(&mut inner.waiting) {
                 job.fail(crate::error::ErrorKind::NotSent, why.clone());

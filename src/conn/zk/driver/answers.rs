@@ -108,7 +108,7 @@ impl Driver {
                 }
                 // Nobody there to take it: then a watch in it is withdrawn as it is dropped.
                 let mut reply = match job.request.op {
-                    Op::Hold => self.held(&path, sent),
+                    Op::Hold(_) => self.held(&path, sent),
                     _ => self.with_watch(&job, answer, fed, raced),
                 };
                 if let Reply::Many(found) = &mut reply {
@@ -286,7 +286,7 @@ impl Driver {
 fn is_committed(op: &Op) -> bool {
     match op {
         Op::Multi(ops) => !ops.is_empty(),
-        op => op.is_write() || matches!(op, Op::Sync | Op::Hold),
+        op => op.is_write() || matches!(op, Op::Sync | Op::Hold(_)),
     }
 }
 

@@ -56,6 +56,13 @@ impl Driver {
         Reply::Hold(hold)
     }
 
+    /// Holds `path`, if what proved the session last is as young as a renewal would be.
+    pub(super) fn held_by_last_write(&mut self, session: &Session, path: &ZkPath) -> Option<Reply> {
+        let sent = session.proved();
+        let young = !sent.plus(session.timeout() / 6).is_past();
+        young.then(|| self.held(path, sent))
+    }
+
     /// Loses what is not proved, and renews the rest when it is time. Says when to look again.
     pub(super) fn look_after_holds(&mut self) -> Option<Deadline> {
         let session = self.alive.as_ref().map(|alive| &alive.session);

@@ -61,7 +61,7 @@ impl Driver {
             }
             None => {
                 self.generation += 1;
-                let alive = Alive::new(&dialled, self.generation);
+                let alive = Alive::new(self.report.cell(), &dialled, self.generation);
                 alive.sender.served_by(dialled.version);
                 self.report.opened(&alive.session);
                 self.alive = Some(alive);

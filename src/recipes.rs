@@ -1,0 +1,32 @@
+//! Recipes: what people coordinate with, on any connection.
+//!
+//! First a [`Lock`], next its [`Guard`], now the work:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use zkcells::MemoryConn;
+//! use zkcells::recipes::{Lock, with};
+//! let conn = Arc::new(MemoryConn::new());
+//! let guard = Lock::new(conn.clone(), "/app/lock").acquire_within(Duration::from_secs(5)).await?;
+//! with(guard, async { /* ends early if the lock is lost */ }).await?;
+//! # Ok(()) }
+//! ```
+
+mod contenders;
+mod ending;
+mod guard;
+mod line;
+mod lock;
+mod names;
+mod owner;
+mod place;
+mod token;
+
+pub use contenders::{Contender, contenders};
+pub use guard::{Guard, GuardState, Released, with};
+pub use lock::Lock;
+pub use names::{LockMode, LockNames};
+pub use owner::Owner;
+pub use token::Token;

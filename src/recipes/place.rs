@@ -1,0 +1,303 @@
+//! A node of our own among others': made, known again, and removed on every way out.
+//!
+//! ```text
+//!            reply                leave                done
+//!   asked ─────────▶ made ──────────────▶ leaving ─────────▶ gone
+//!     │ drop           │ drop                │ drop            ▲
+//!     └────────────────┴──────── keeper ─────┴─────────────────┘
+//! ```
+//!
+//! Whoever drops a place in whatever state leaves the rest to the keeper, a thread that tries for
+//! as long as the session lives: until the reply to the creation is there, and then until the node
+//! is gone. A reply that never comes is looked up by the id that the node carries.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::owner::Owner;
+use crate::background::{KEEPER, sleep};
+use crate::conn::bound::BoundConn;
+use crate::conn::{Conn, ConnExt, Pending};
+use crate::error::{Error, ErrorKind};
+use crate::node::{CreateOptions, Stat, Version};
+use crate::path::ZkPath;
+use crate::request::{Read, ReadReply};
+use crate::session::Session;
+
+/// The pause behind a failed try to remove a node, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// An own node, from when it is asked for until it is removed.
+#[derive(Debug)]
+pub(crate) struct Place {
+    way: Way,
+    state: State,
+}
+
+/// How the node is reached, and known.
+#[derive(Clone, Debug)]
+struct Way {
+    conn: BoundConn<Arc<dyn Conn>>,
+    session: Session,
+    dir: ZkPath,
+    id: Arc<str>,
+}
+
+#[derive(Debug)]
+enum State {
+    Asked(Pending<(ZkPath, Stat)>),
+    Made(ZkPath, Stat),
+    Leaving(ZkPath, Stat, Pending<()>),
+    Gone,
+}
+
+/// What became of a node that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removed {
+    /// By us.
+    ByUs,
+    /// It was gone, or had never been.
+    Absent,
+    /// With its session.
+    WithSession,
+}
+
+impl Place {
+    /// Asks for a node below `dir` whose name begins with `stem`. The request is queued before this
+    /// returns. It is known by the id of `owner`, which is its data.
+    pub(crate) fn ask(
+        conn: &BoundConn<Arc<dyn Conn>>,
+        session: &Session,
+        (dir, stem): (&ZkPath, &str),
+        owner: &Owner,
+        options: &CreateOptions,
+    ) -> Self {
+        let asked = conn.create(dir.child(stem), owner.to_json(), options);
+        let id = owner.id.as_str().into();
+        let conn = conn.clone().by(None);
+        let way = Way { conn, session: session.clone(), dir: dir.clone(), id };
+        Place { way, state: State::Asked(asked) }
+    }
+
+    /// A place that somebody else made for us.
+    pub(crate) fn taken_over(
+        conn: &BoundConn<Arc<dyn Conn>>,
+        session: &Session,
+        path: ZkPath,
+        stat: Stat,
+    ) -> Self {
+        let conn = conn.clone().by(None);
+        let dir = path.parent().unwrap_or_else(ZkPath::root);
+        let way = Way { conn, session: session.clone(), dir, id: Arc::default() };
+        Place { way, state: State::Made(path, stat) }
+    }
+
+    /// Waits until the node is there.
+    ///
+    /// # Errors
+    ///
+    /// Of the creation. If it may have been applied, dropping the place looks for the node.
+    ///
+    /// # Cancel safety
+    ///
+    /// A later call waits on.
+    pub(crate) async fn made(&mut self) -> Result<(ZkPath, Stat), Error> {
+        if let State::Asked(asked) = &mut self.state {
+            match asked.await {
+                Ok((path, stat)) => self.state = State::Made(path, stat),
+                Err(err) => {
+                    // What may be there after all is looked for when this is dropped.
+                    let lost = Pending::ready(Err(err.clone()));
+                    self.state = State::Asked(lost);
+                    return Err(err);
+                }
+            }
+        }
+        match &self.state {
+            State::Made(path, stat) | State::Leaving(path, stat, _) => Ok((path.clone(), *stat)),
+            _ => Err(Error::new("create", &self.way.dir, ErrorKind::NoNode)),
+        }
+    }
+
+    /// Removes the node, and says how it went.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop it.
+    pub(crate) async fn leave(&mut self) -> Removed {
+        self.start_leaving();
+        if let State::Leaving(_, _, leaving) = &mut self.state {
+            let left = leaving.await;
+            let (path, stat) = match mem::replace(&mut self.state, State::Gone) {
+                State::Leaving(path, stat, _) => (path, stat),
+                _ => return Removed::Absent,
+            };
+            if let Some(removed) = removed(&left) {
+                return removed;
+            }
+            self.state = State::Leaving(path, stat, Pending::ready(left));
+        }
+        let (tell, told) = oneshot::channel();
+        self.hand_over(Some(tell));
+        // A keeper that went away without a word could not be started: the session's end is left.
+        told.await.unwrap_or(Removed::WithSession)
+    }
+
+    /// Forgets the node: it stays.
+    pub(crate) fn keep(&mut self) {
+        self.state = State::Gone;
+    }
+
+    fn start_leaving(&mut self) {
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Made(path, stat) => {
+                let leaving = self.way.conn.delete(&path, Version::Any);
+                self.state = State::Leaving(path, stat, leaving);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// Leaves the rest to the keeper.
+    fn hand_over(&mut self, tell: Option<oneshot::Sender<Removed>>) {
+        self.start_leaving();
+        let state = mem::replace(&mut self.state, State::Gone);
+        if matches!(state, State::Gone) {
+            return;
+        }
+        let way = self.way.clone();
+        let removal = async move {
+            let removed = way.remove(state).await;
+            if let Some(tell) = tell {
+                // Whoever waited may have gone.
+                let _ = tell.send(removed);
+            }
+        };
+        if let Err(why) = KEEPER.spawn(removal) {
+            warn!(target: "zkcells::recipes", why, "an own node stays until its session ends");
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.hand_over(None);
+    }
+}
+
+/// What became of the node by the answer to its deletion; `None` if that does not say.
+fn removed(answer: &Result<(), Error>) -> Option<Removed> {
+    match answer {
+        Ok(()) => Some(Removed::ByUs),
+        Err(err) => match err.kind() {
+            ErrorKind::NoNode => Some(Removed::Absent),
+            kind if is_over(kind) => Some(Removed::WithSession),
+            _ => None,
+        },
+    }
+}
+
+/// Whether an error of this kind says that nothing more comes of the session.
+pub(crate) fn is_over(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::SessionExpired | ErrorKind::Closed | ErrorKind::UnknownCell)
+}
+
+impl Way {
+    async fn remove(&self, state: State) -> Removed {
+        let (mut path, mut czxid, mut leaving) = match state {
+            State::Made(path, stat) => (Some(path), stat.czxid, None),
+            State::Leaving(path, stat, leaving) => (Some(path), stat.czxid, Some(leaving)),
+            State::Asked(asked) => match asked.await {
+                Ok((path, stat)) => (Some(path), stat.czxid, None),
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => (None, 0, None),
+                Err(err) if is_over(err.kind()) => return Removed::WithSession,
+                // Refused, or never sent.
+                Err(_) => return Removed::Absent,
+            },
+            State::Gone => return Removed::Absent,
+        };
+        let mut tried = false;
+        let mut pause = PAUSES.0;
+        loop {
+            let answer = match leaving.take() {
+                Some(leaving) => {
+                    tried = true;
+                    leaving.await
+                }
+                None => match self.find(path.as_ref(), czxid).await {
+                    // Its name may be another's by now, so it is deleted only where it was seen.
+                    Ok(Some((found, stat))) => {
+                        leaving = Some(self.conn.delete(&found, Version::Any));
+                        (path, czxid) = (Some(found), stat.czxid);
+                        continue;
+                    }
+                    // A try whose reply was lost did it.
+                    Ok(None) if tried => return Removed::ByUs,
+                    Ok(None) => return Removed::Absent,
+                    Err(err) => Err(err),
+                },
+            };
+            if let Some(removed) = removed(&answer) {
+                return removed;
+            }
+            if self.session.state().is_over() {
+                return Removed::WithSession;
+            }
+            if let Err(err) = &answer
+                && err.kind() == ErrorKind::NoAuth
+                && pause == PAUSES.0
+            {
+                warn!(target: "zkcells::recipes", reason = %err.kind(), cell = self.session.cell(),
+                    "an own node may not be removed; it stays until its session ends");
+            }
+            tokio::select! {
+                () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                _ = self.session.lost() => return Removed::WithSession,
+            }
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// The own node as it is now: at `path`, or wherever it carries the id.
+    async fn find(
+        &self,
+        path: Option<&ZkPath>,
+        czxid: i64,
+    ) -> Result<Option<(ZkPath, Stat)>, Error> {
+        if let Some(path) = path {
+            let stat = self.conn.exists(path).await?;
+            return Ok(stat.filter(|stat| stat.czxid == czxid).map(|stat| (path.clone(), stat)));
+        }
+        // What an earlier connection of the session sent is applied before this, or never.
+        let synced = self.conn.sync(&self.dir);
+        let listed = self.conn.children(&self.dir);
+        synced.await?;
+        let names = match listed.await {
+            Ok(children) => children.names,
+            Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        // A name tells, also of a node that may not be read.
+        if let Some(name) = names.iter().find(|name| name.replace('-', "").contains(&*self.id)) {
+            let path = self.dir.child(name);
+            let stat = self.conn.exists(&path).await?;
+            return Ok(stat.filter(|stat| self.session.owns(stat)).map(|stat| (path, stat)));
+        }
+        let paths: Vec<ZkPath> = names.iter().map(|name| self.dir.child(name)).collect();
+        let found = self.conn.read_many(paths.iter().cloned().map(Read::Get)).await?;
+        Ok(paths.into_iter().zip(found).find_map(|(path, found)| match found {
+            Ok(ReadReply::Node(node)) if self.is_ours(&node.data, &node.stat) => {
+                Some((path, node.stat))
+            }
+            _ => None,
+        }))
+    }
+
+    fn is_ours(&self, data: &[u8], stat: &Stat) -> bool {
+        self.session.owns(stat) && Owner::parse(data).is_some_and(|owner| owner.id == *self.id)
+    }
+}
