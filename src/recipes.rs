@@ -16,6 +16,7 @@
 
 mod contenders;
 mod ending;
+mod fence;
 mod guard;
 mod line;
 mod lock;
@@ -25,6 +26,7 @@ mod place;
 mod token;
 
 pub use contenders::{Contender, contenders};
+pub use fence::{FencedRegister, FencedValue};
 pub use guard::{Guard, GuardState, Released, with};
 pub use lock::Lock;
 pub use names::{LockMode, LockNames};
