@@ -201,8 +201,7 @@ impl FencedRegister {
         id: &str,
         mut compute: impl FnMut(Option<&Node>) -> Result<Option<Bytes>, Error>,
     ) -> Result<Change, Error> {
-        let options =
-            CreateOptions::from(Mode::Persistent).with_acl(self.acl.clone()).with_id(id);
+        let options = CreateOptions::from(Mode::Persistent).with_acl(self.acl.clone()).with_id(id);
         let changed = retry_change(&self.conn, path, &options, &mut compute).await;
         match (changed, path.parent()) {
             (Err(err), Some(parent)) if err.kind() == ErrorKind::NoNode => {
