@@ -2,42 +2,44 @@
 
     kazoo_locks.py SERVERS [SESSION_MS]
 
-SERVERS is a connect string, SESSION_MS what every session asks for (30000 unless given). A command is one line of words on
-standard input, none of which contains a space; its answer is one line of JSON on standard output, always with "did", the
-command's name. A line of JSON with "event" in it comes before the answer of some commands: the command then waits for any
-line, and goes on. At the end of the input the sessions are closed. Nobody removes the nodes of a PATH: a caller gives each
-command a path of its own, below a root that it removes itself, except where it wants a path to be shared. All times are
-measured in here, without the pipe and without connecting; the first command of a kind warms up what there is to warm up.
+SERVERS is a connect string, SESSION_MS what every session asks for (30000 unless given). A command is one line of
+words on standard input, none of which contains a space. Its answer is one line of JSON on standard output, always with
+"did", the command's name. In the middle of some commands comes a line with "event" in it: the command stays there until
+it reads a line, whatever it says, and goes on. At the end of the input all sessions are closed.
+
+Nobody removes the nodes of a PATH: a caller gives each command a path of its own below a root that it removes itself,
+or one path to those that are to meet. All times are measured in here, without the pipe and without connecting. The
+first command of a kind is slow, above all in a virtual machine that has not compiled yet: run a small one before.
 
     version
         "library", "version"
     cycles PATH N
         One client acquires and releases a lock that nobody else wants. "seconds", "per_second"
     handover PATH CLIENTS N
-        As many clients, each a session and a thread, pass the lock on N times. From before the call that releases to after
-        the next acquire: "p50_us", "p99_us", "mean_us", "max_us"; "seconds", "per_second"; "overlaps"
+        As many clients, each a session and a thread, pass the lock on N times. From just before the call that releases
+        to just after the next acquire: "p50_us", "p99_us", "mean_us", "max_us"; "seconds", "per_second", "overlaps"
     rwlock PATH READERS WRITERS N|SECONDSs
-        As many clients of a read-write lock; they end after N acquisitions, or after the time if an `s` follows it.
-        "seconds", "reads_per_second", "writes_per_second", "reads", "writes", "max_read_wait_us", "max_write_wait_us";
-        "overlaps"
+        As many clients of one read-write lock; they end after N acquisitions, or after a time (`3s`). "seconds",
+        "reads_per_second", "writes_per_second", "reads", "writes", "max_read_wait_us", "max_write_wait_us", "overlaps"
     barrier PATH PARTIES
-        As many clients meet at a double barrier. From the last call of enter to the last return of it "enter_us", from the
-        last call of leave to the last return "leave_us"; "early", those whose enter returned before all had called it
+        As many clients meet at a double barrier. From the last call of enter to the last return of it "enter_us", from
+        the last call of leave to the last return "leave_us"; "seconds"; "early", whose enter returned before all called
     contend PATH N FILE [lock|read|write] [PATTERN…]
-        One of a mixed fleet. Event "ready" with the session made. Then N times: acquire; `lock` and `write` read the number
-        in FILE, wait up to 1 ms and write the next one, `read` looks twice that it stays; a line is appended to FILE.log:
-        {"who", "kind", "start", "end" (monotonic ns, CLOCK_MONOTONIC, while held), "value"}; release.
-        "seconds", "max_wait_us", "changed" (reads under which the number changed)
-        PATTERN is what comes before the number in foreign names that contend too, such as `lock-`.
+        One of a mixed fleet; FILE is there already. Event "ready" (with "who") when there is a session. Then N times:
+        acquire; `lock` and `write` read the number in FILE, sleep up to 1 ms and write the next one, `read` looks twice
+        that it stays; a line is appended to FILE.log: {"who", "kind", "start", "end", "value"}, held from start to end
+        in ns of CLOCK_MONOTONIC; release. "seconds", "max_wait_us", "changed" (reads in which the number changed).
+        A PATTERN is what stands before the number in names of others that contend too, such as `lock-`.
     hold PATH [lock|read|write] [PATTERN…]
-        Event "acquired" with "node" and "wait_us"; releases at the next line. "held_us"
-    pause-writer PATH FILE [lost|suspended]        (Kazoo only)
-        Event "ready". Then takes the lock again and again, and while it believes to hold it appends a line to FILE every
-        5 ms: {"ns" (CLOCK_BOOTTIME), "pid", "czxid" (of its own node)}. It believes `is_acquired` until Kazoo's state
-        listener says LOST (or already at SUSPENDED). Event "running"; ends at the next line. "lines", "acquired", "lost"
+        Event "acquired" (with "node", "wait_us"), then release. "held_us"
+    pause-writer PATH FILE [lost|suspended]
+        Kazoo only; to be stopped and continued by signals. Event "ready" (with "who"). Takes the lock again and again,
+        and while it believes to hold it, appends a line to FILE every 5 ms: {"ns", "pid", "czxid"}, the time in
+        CLOCK_BOOTTIME and the czxid of its own node. It believes `is_acquired` until Kazoo's listener says LOST, or
+        already at SUSPENDED. Event "running", during which it does so, then it ends. "lines", "acquired", "lost"
 
-"overlaps" counts who found somebody inside that the lock should have kept out; it should be 0. A command that fails
-answers {"did", "error"}; where that may leave threads at work, the process ends too.
+"overlaps" counts who found somebody inside whom the lock should have kept out. What fails is answered {"did", "error"};
+if threads may still be at work then, the process ends too.
 """
 
 import json
@@ -242,6 +244,8 @@ def rwlock(path, readers, writers, limit):
 def barrier(path, parties):
     parties = int(parties)
     enter, entered, leave, left = [], [], [], []
+    # Nobody leaves before all are in, as on Curator's side.
+    all_in = threading.Barrier(parties)
 
     def pass_through(barrier):
         enter.append(time.monotonic_ns())
@@ -250,6 +254,7 @@ def barrier(path, parties):
         # What Kazoo caught in `enter` and kept to itself.
         if not barrier.participating:
             raise RuntimeError("not entered")
+        all_in.wait()
         leave.append(time.monotonic_ns())
         barrier.leave()
         left.append(time.monotonic_ns())
@@ -283,18 +288,20 @@ def contend(path, count, file, kind="lock", *patterns):
         lock.acquire()
         held = time.monotonic_ns()
         longest = max(longest, held - asked)
-        value = number_in(file)
-        time.sleep(random.random() / 1000)
-        if kind == "read":
-            changed += number_in(file) != value
-        else:
-            value += 1
-            with open(file, "w", encoding="ascii") as output:
-                output.write(f"{value}\n")
-        line = {"who": who, "kind": kind, "start": held, "end": time.monotonic_ns(), "value": value}
-        with open(f"{file}.log", "a", encoding="ascii") as log:
-            log.write(json.dumps(line) + "\n")
-        lock.release()
+        try:
+            value = number_in(file)
+            time.sleep(random.random() / 1000)
+            if kind == "read":
+                changed += number_in(file) != value
+            else:
+                value += 1
+                with open(file, "w", encoding="ascii") as output:
+                    output.write(f"{value}\n")
+            line = {"who": who, "kind": kind, "start": held, "end": time.monotonic_ns(), "value": value}
+            with open(f"{file}.log", "a", encoding="ascii") as log:
+                log.write(json.dumps(line) + "\n")
+        finally:
+            lock.release()
     return {"seconds": time.monotonic() - start, "max_wait_us": us(longest), "changed": changed}
 
 
