@@ -43,6 +43,7 @@ if threads may still be at work then, the process ends too.
 """
 
 import json
+import logging
 import math
 import os
 import queue
@@ -53,11 +54,15 @@ import time
 
 import kazoo.version
 from kazoo.client import KazooClient, KazooState
+from kazoo.exceptions import CancelledError
 
 SERVERS = sys.argv[1]
 SESSION_MS = int(sys.argv[2]) if len(sys.argv) > 2 else 30000
-# No command takes longer, unless something is stuck.
+# No command that does without events takes so many seconds, unless something is stuck.
 PATIENCE = 300
+
+# Every lost connection would be a line on standard error.
+logging.getLogger("kazoo").addHandler(logging.NullHandler())
 
 clients = []
 
@@ -88,7 +93,7 @@ def sessions(count):
     return clients[:count]
 
 
-def together(tasks):
+def together(tasks, patience=PATIENCE):
     """Runs each in a thread of its own, from the same moment on; answers how many seconds the last took."""
     gate = threading.Barrier(len(tasks) + 1)
     done = queue.Queue()
@@ -107,9 +112,9 @@ def together(tasks):
     start = time.monotonic()
     for _ in tasks:
         try:
-            failure = done.get(timeout=max(0, start + PATIENCE - time.monotonic()))
+            failure = done.get(timeout=max(0, start + patience - time.monotonic()))
         except queue.Empty:
-            raise Stuck(f"not done after {PATIENCE} s") from None
+            raise Stuck(f"not done after {patience} s") from None
         if failure:
             # The others may wait for this one for ever.
             raise Stuck(f"{type(failure).__name__}: {failure}")
@@ -330,33 +335,35 @@ def pause_writer(path, file, until="lost"):
     def write():
         out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         while not over.is_set():
-            if not lock.acquire(timeout=1):
-                continue
+            try:
+                lock.acquire()
+            except CancelledError:
+                break
+            # In this order: a session that ended before took the node with it, one that ends later says so.
             in_doubt.clear()
-            stat = client.exists(f"{path}/{lock.node}")
-            if not stat:
-                lock.release()
-                continue
-            done["acquired"] += 1
-            while lock.is_acquired and not in_doubt.is_set() and not over.is_set():
-                ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-                line = {"ns": ns, "pid": os.getpid(), "czxid": stat.czxid}
-                os.write(out, (json.dumps(line) + "\n").encode())
-                done["lines"] += 1
-                time.sleep(0.005)
-            done["lost"] += in_doubt.is_set()
+            stat = client.retry(client.exists, f"{path}/{lock.node}")
+            if stat:
+                done["acquired"] += 1
+                while lock.is_acquired and not in_doubt.is_set() and not over.is_set():
+                    ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+                    line = {"ns": ns, "pid": os.getpid(), "czxid": stat.czxid}
+                    os.write(out, (json.dumps(line) + "\n").encode())
+                    done["lines"] += 1
+                    time.sleep(0.005)
+                done["lost"] += in_doubt.is_set()
             lock.release()
         os.close(out)
 
+    def end():
+        event("pause-writer", "running")
+        over.set()
+        # Not the one that is held, but one that is waited for.
+        lock.cancel()
+
     client.add_listener(listen)
     event("pause-writer", "ready", who=f"kazoo-{os.getpid()}")
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    event("pause-writer", "running")
-    over.set()
-    writer.join(10)
-    if writer.is_alive():
-        raise Stuck("the writer does not end")
+    # The caller says how long.
+    together([write, end], threading.TIMEOUT_MAX)
     client.remove_listener(listen)
     return done
 
