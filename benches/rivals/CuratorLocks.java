@@ -26,6 +26,7 @@ import java.util.regex.Pattern;
 
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
+import org.apache.curator.framework.recipes.barriers.DistributedBarrier;
 import org.apache.curator.framework.recipes.barriers.DistributedDoubleBarrier;
 import org.apache.curator.framework.recipes.locks.InterProcessLock;
 import org.apache.curator.framework.recipes.locks.InterProcessMutex;
@@ -92,6 +93,14 @@ public final class CuratorLocks {
                 return rwlock(args[0], Integer.parseInt(args[1]), Integer.parseInt(args[2]), args[3]);
             case "barrier":
                 return barrier(args[0], Integer.parseInt(args[1]));
+            case "meet":
+                return meet(args[0], Integer.parseInt(args[1]));
+            case "set":
+                return timed(new DistributedBarrier(sessions(1).get(0), args[0])::setBarrier);
+            case "unset":
+                return timed(new DistributedBarrier(sessions(1).get(0), args[0])::removeBarrier);
+            case "wait":
+                return timed(new DistributedBarrier(sessions(1).get(0), args[0])::waitOnBarrier);
             case "contend":
                 return contend(args[0], Integer.parseInt(args[1]), Path.of(args[2]), kind(args, 3), patterns(args, 4));
             case "hold":
@@ -220,6 +229,22 @@ public final class CuratorLocks {
             "leave_us", us(Collections.max(left) - Collections.max(leave)),
             "seconds", seconds, "early", entered.stream().filter(moment -> moment < lastCall).count(),
         };
+    }
+
+    private static Object[] meet(String path, int parties) throws Exception {
+        DistributedDoubleBarrier barrier = new DistributedDoubleBarrier(sessions(1).get(0), path, parties);
+        long start = System.nanoTime();
+        barrier.enter();
+        event("meet", "entered", "enter_us", us(System.nanoTime() - start));
+        long leave = System.nanoTime();
+        barrier.leave();
+        return new Object[] {"leave_us", us(System.nanoTime() - leave)};
+    }
+
+    private static Object[] timed(Task call) throws Exception {
+        long start = System.nanoTime();
+        call.run();
+        return new Object[] {"seconds", seconds(start)};
     }
 
     private static Object[] contend(String path, int count, Path file, String kind, List<String> patterns)

@@ -24,6 +24,11 @@ first command of a kind is slow, above all in a virtual machine that has not com
     barrier PATH PARTIES
         As many clients meet at a double barrier. From the last call of enter to the last return of it "enter_us", from
         the last call of leave to the last return "leave_us"; "seconds"; "early", whose enter returned before all called
+    meet PATH PARTIES
+        One party of a double barrier whose others are elsewhere. Event "entered" (with "enter_us"), then leave.
+        "leave_us"
+    set PATH; unset PATH; wait PATH
+        A barrier: closes it, opens it, waits until it is open. "seconds"
     contend PATH N FILE [lock|read|write] [PATTERN…]
         One of a mixed fleet; FILE is there already. Event "ready" (with "who") when there is a session. Then N times:
         acquire; `lock` and `write` read the number in FILE, sleep up to 1 ms and write the next one, `read` looks twice
@@ -211,9 +216,9 @@ def rwlock(path, readers, writers, limit):
     readers, writers = int(readers), int(writers)
     all_clients = sessions(readers + writers)
     # A limit of time, or of acquisitions.
-    timed = limit.endswith("s")
-    until = time.monotonic() + float(limit[:-1]) if timed else math.inf
-    most = math.inf if timed else int(limit)
+    for_a_time = limit.endswith("s")
+    until = time.monotonic() + float(limit[:-1]) if for_a_time else math.inf
+    most = math.inf if for_a_time else int(limit)
     inside, mutex = Inside(), threading.Lock()
     done, longest = {False: 0, True: 0}, {False: 0, True: 0}
 
@@ -275,6 +280,36 @@ def barrier(path, parties):
         "seconds": seconds,
         "early": sum(1 for moment in entered if moment < max(enter)),
     }
+
+
+def meet(path, parties):
+    own = sessions(1)[0].DoubleBarrier(path, int(parties), identifier=f"kazoo-{os.getpid()}")
+    start = time.monotonic_ns()
+    own.enter()
+    if not own.participating:
+        raise RuntimeError("not entered")
+    event("meet", "entered", enter_us=us(time.monotonic_ns() - start))
+    start = time.monotonic_ns()
+    own.leave()
+    return {"leave_us": us(time.monotonic_ns() - start)}
+
+
+def set_barrier(path):
+    return timed(sessions(1)[0].Barrier(path).create)
+
+
+def unset_barrier(path):
+    return timed(sessions(1)[0].Barrier(path).remove)
+
+
+def wait_barrier(path):
+    return timed(sessions(1)[0].Barrier(path).wait)
+
+
+def timed(call):
+    start = time.monotonic()
+    call()
+    return {"seconds": time.monotonic() - start}
 
 
 def number_in(file):
@@ -369,8 +404,18 @@ def pause_writer(path, file, until="lost"):
 
 
 COMMANDS = {
-    command.__name__.replace("_", "-"): command
-    for command in (version, cycles, handover, rwlock, barrier, contend, hold, pause_writer)
+    "version": version,
+    "cycles": cycles,
+    "handover": handover,
+    "rwlock": rwlock,
+    "barrier": barrier,
+    "meet": meet,
+    "set": set_barrier,
+    "unset": unset_barrier,
+    "wait": wait_barrier,
+    "contend": contend,
+    "hold": hold,
+    "pause-writer": pause_writer,
 }
 
 for words in map(str.split, iter(sys.stdin.readline, "")):
