@@ -1,7 +1,16 @@
-// Curator's side of the comparisons of lock recipes: CuratorLocks SERVERS [SESSION_MS]
+// Curator's side of the comparisons of lock recipes.
 //
-// The commands, their answers and their meaning are those of `kazoo_locks.py`, whose comment defines them; only
-// `pause-writer` is Kazoo's alone. `benches/rivals/install` compiles this and prints the command line that starts it.
+//     CuratorLocks SERVERS [SESSION_MS]
+//
+// One line of words in, one line of JSON out:
+//
+//     version · cycles PATH N · handover PATH CLIENTS N · rwlock PATH READERS WRITERS N|SECONDSs · barrier PATH PARTIES ·
+//     meet PATH PARTIES · set|unset|wait PATH · contend PATH N FILE [lock|read|write] [PATTERN…] ·
+//     hold PATH [lock|read|write] [PATTERN…]
+//
+// `kazoo_locks.py` speaks the same protocol, and the comment at its top says what each of them does and answers; only
+// `pause-writer` is Kazoo's alone. Here a PATTERN needs an order of children of our own, since Curator's counts every
+// child of the directory, and `read` and `write` take none. `install` compiles this and prints how to start it.
 
 import java.io.BufferedReader;
 import java.io.IOException;
