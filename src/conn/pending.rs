@@ -51,7 +51,9 @@ impl<T: Send + 'static> Pending<T> {
             State::Ready(answer) => {
                 Pending(State::Ready(answer.map(|answer| answer.and_then(next))))
             }
-            State::Running(future) => Pending::new(async move { unshared(future).await.and_then(next) }),
+            State::Running(future) => {
+                Pending::new(async move { unshared(future).await.and_then(next) })
+            }
         }
     }
 
@@ -61,7 +63,9 @@ impl<T: Send + 'static> Pending<T> {
             State::Ready(answer) => {
                 Pending(State::Ready(answer.map(|answer| answer.map_err(change))))
             }
-            State::Running(future) => Pending::new(async move { unshared(future).await.map_err(change) }),
+            State::Running(future) => {
+                Pending::new(async move { unshared(future).await.map_err(change) })
+            }
         }
     }
 }
