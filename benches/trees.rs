@@ -5,7 +5,7 @@
 //! Five cells are spread over the servers that `cells/up` starts. Kazoo's side is `kazoo_side.py`,
 //! which does what a Python program would; its rounds alternate with ours, each side measures its
 //! own time, both must find and leave the same number of nodes, and the median of the rounds counts.
-//! Kazoo itself is put below `target/` by pip.
+//! Kazoo itself is put below `target/` by `benches/rivals/install`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,7 +25,6 @@ const ROUNDS: usize = 3;
 const LONG: Duration = Duration::from_secs(20);
 /// Kazoo is not waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(150);
-const KAZOO: &str = "kazoo==2.11.0";
 
 /// The tree that is walked: 100,000 nodes.
 const WALKED: Shape = Shape { directories: 1000, leaves: 99 };
@@ -352,25 +351,20 @@ impl Kazoo {
     }
 }
 
-/// Puts Kazoo below `target/`, unless it is there; the environment of the machine stays as it is.
+/// Where Kazoo is; it is put below `target/`, and the environment of the machine stays as it is.
 fn install_kazoo() -> Result<PathBuf, Failure> {
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(KAZOO);
-    if library.join("kazoo/client.py").exists() {
-        return Ok(library);
-    }
-    let output = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
-        .arg("--target")
-        .args([library.as_os_str(), KAZOO.as_ref()])
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/rivals/install");
+    let output = Command::new(&script)
+        .arg("kazoo-directory")
+        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join(".."))
         .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
         .output()
-        .map_err(|why| format!("needs python3: {why}"))?;
-    if output.status.success() {
-        return Ok(library);
+        .map_err(|why| format!("cannot run {}: {why}", script.display()))?;
+    if !output.status.success() {
+        return Err("there is no Kazoo to compare with".into());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.trim_end().lines().last().unwrap_or("no reason given");
-    Err(format!("cannot install {KAZOO} (needs python3, pip and an index to ask): {last}").into())
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }
 
 /// Lets the peak begin anew, and tells where it begins, in KiB.

@@ -1,4 +1,5 @@
-# What `up` and `down` share: where the state is, and which processes are ours. Sourced, not run.
+# What `up` and `down` share: where the state is, and which processes are ours; and how packages are
+# installed. Sourced, not run.
 #
 #   <run>/lock                  held by whoever changes anything below
 #   <run>/zk_client.json        the configuration for clients
@@ -11,6 +12,33 @@ cells_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 say() { printf 'cells: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
+
+# Installs packages of Debian, if any are named; what apt says goes to standard error.
+install_packages() {
+    local as_root=()
+    (($# > 0)) || return 0
+    command -v apt-get >/dev/null ||
+        die "needs what Debian packs as $*, and there is no apt-get here"
+    if ((EUID != 0)); then
+        sudo -n true 2>/dev/null || die "run this first: sudo apt-get install $*"
+        as_root=(sudo -n)
+    fi
+    say "installing $*"
+    # An old list of packages may do, so only the installation must succeed.
+    "${as_root[@]}" apt-get update -qq >&2 9>&- </dev/null || say "apt-get update failed; going on"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=120 "$@" >&2 9>&- </dev/null || die "cannot install $*"
+}
+
+# Prints where a program of Java is: on the search path, or where Debian puts it.
+find_program() {
+    local candidate
+    command -v "$1" && return
+    for candidate in /usr/lib/jvm/*/bin/"$1"; do
+        [[ ! -x $candidate ]] || { printf '%s\n' "$candidate"; return; }
+    done
+    return 1
+}
 
 # Sets `run` and takes the lock, so that one process at a time changes the cells.
 enter_run() {

@@ -16,17 +16,25 @@
 
 mod contenders;
 mod ending;
+mod fence;
 mod guard;
+mod held;
 mod line;
 mod lock;
 mod names;
 mod owner;
 mod place;
+mod queue_lock;
+mod record;
 mod token;
+mod wait;
 
 pub use contenders::{Contender, contenders};
-pub use guard::{Guard, GuardState, Released, with};
+pub use fence::{FencedRegister, FencedValue};
+pub use guard::{Guard, Released, with};
+pub use held::GuardState;
 pub use lock::Lock;
 pub use names::{LockMode, LockNames};
 pub use owner::Owner;
+pub use queue_lock::QueueLock;
 pub use token::Token;

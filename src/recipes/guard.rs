@@ -3,20 +3,17 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::ending::Ending;
+use super::held::{GuardState, Held, loss_error};
 use super::place::{Place, Removed};
 use super::token::Token;
-use crate::conn::bound::BoundConn;
-use crate::conn::{Conn, ConnExt, Pending};
+use crate::conn::Pending;
 use crate::deadline::Deadline;
-use crate::error::{Error, ErrorKind};
-use crate::hold::{Hold, Loss};
-use crate::node::Version;
+use crate::error::Error;
+use crate::hold::Loss;
 use crate::path::ZkPath;
-use crate::request::{Multi, MultiOp, MultiReply};
-use crate::session::{Session, SessionState};
+use crate::request::{Multi, MultiReply};
+use crate::session::Session;
 
 /// What is held, until it is released, dropped or lost.
 ///
@@ -53,26 +50,8 @@ use crate::session::{Session, SessionState};
 /// Dropping it releases in the background, without a wait.
 #[must_use = "dropping it releases what is held"]
 pub struct Guard {
-    conn: BoundConn<Arc<dyn Conn>>,
+    held: Arc<Held>,
     place: Place,
-    path: ZkPath,
-    session: Session,
-    hold: Hold,
-    ending: Ending,
-    token: Token,
-}
-
-/// Where a [`Guard`] stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum GuardState {
-    /// Proved lately.
-    Held,
-    /// Still held, but the last proof has been a while, or no server answers: unless one comes
-    /// before [`Guard::valid_until`], it is lost.
-    Jeopardy,
-    /// No longer held. Final.
-    Lost,
 }
 
 /// How a release went.
@@ -86,66 +65,45 @@ pub enum Released {
     WasLost,
 }
 
-/// What a guard is made of.
-pub(crate) struct Parts {
-    pub(crate) conn: BoundConn<Arc<dyn Conn>>,
-    pub(crate) place: Place,
-    pub(crate) path: ZkPath,
-    pub(crate) hold: Hold,
-    pub(crate) ending: Ending,
-    pub(crate) token: Token,
-}
-
 impl Guard {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { conn, place, path, hold, ending, token } = parts;
-        let session = hold.session().clone();
-        Guard { conn, place, path, session, hold, ending, token }
+    pub(crate) fn new(held: Held, place: Place) -> Self {
+        Guard { held: Arc::new(held), place }
+    }
+
+    /// What is known of it, also for others than its owner.
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.held
     }
 
     /// The own node.
     pub fn path(&self) -> &ZkPath {
-        &self.path
+        &self.held.path
     }
 
     /// The mark of this grant, for resources that refuse older ones.
     pub fn token(&self) -> &Token {
-        &self.token
+        &self.held.token
     }
 
     /// The session that it hangs on.
     pub fn session(&self) -> &Session {
-        &self.session
+        self.held.hold.session()
     }
 
     /// Until when it is surely held, by what is proved now, unless somebody deletes the own node.
     /// Past, if it is lost.
     pub fn valid_until(&self) -> Deadline {
-        let until = self.hold.valid_until();
-        if self.loss().is_some() { until.min(Deadline::now()) } else { until }
+        self.held.valid_until()
     }
 
     /// Whether it is held at this moment. No I/O.
     pub fn is_valid(&self) -> bool {
-        self.loss().is_none()
+        self.held.loss().is_none()
     }
 
     /// Where it stands at this moment. No I/O.
     pub fn state(&self) -> GuardState {
-        if self.loss().is_some() {
-            return GuardState::Lost;
-        }
-        // Renewals come every sixth of a timeout, and a proof lasts three sixths.
-        let late = self.hold.valid_until().remaining() < self.session.timeout() / 6;
-        if late || self.session.state() != SessionState::Connected {
-            return GuardState::Jeopardy;
-        }
-        GuardState::Held
-    }
-
-    /// Why it is lost, if it is. The clock is read last.
-    fn loss(&self) -> Option<Loss> {
-        self.ending.told().or_else(|| (!self.hold.is_valid()).then_some(Loss::Unproven))
+        self.held.state()
     }
 
     /// Waits until it is lost, and says why: the own node is gone, the session over, or no proof
@@ -155,11 +113,7 @@ impl Guard {
     ///
     /// Dropping the future changes nothing; a later call waits again.
     pub async fn lost(&self) -> Loss {
-        tokio::select! {
-            biased;
-            loss = self.ending.wait() => loss,
-            loss = self.hold.lost() => loss,
-        }
+        self.held.lost().await
     }
 
     /// Writes that are done only if it is still held when the servers do them: a `multi` with a
@@ -170,27 +124,7 @@ impl Guard {
     /// `Revoked` or `SessionExpired` when it is lost, by what is known here or by what the servers
     /// say. Otherwise as [`ConnExt::multi`](crate::ConnExt::multi), with the indexes of `ops`.
     pub fn multi(&self, ops: impl Into<Multi>) -> Pending<Vec<MultiReply>> {
-        if let Some(loss) = self.loss() {
-            return Pending::ready(Err(loss_error("multi", &self.path, loss)));
-        }
-        let ops = match ops.into().into_ops() {
-            Ok(ops) => ops,
-            Err(err) => return Pending::ready(Err(err.during("multi"))),
-        };
-        let check = MultiOp::Check { path: self.path.clone(), version: Version::Any };
-        let ops: Multi = std::iter::once(check).chain(ops).collect();
-        let path = self.path.clone();
-        let written = self.conn.multi(ops).map_err(move |err| match err.index() {
-            Some(0) if err.kind() == ErrorKind::NoNode => loss_error("multi", &path, Loss::Deleted),
-            Some(index) => err.with_index(index.saturating_sub(1)),
-            None => err,
-        });
-        written.and_then(|mut replies| {
-            if !replies.is_empty() {
-                replies.remove(0);
-            }
-            Ok(replies)
-        })
+        self.held.multi(ops.into())
     }
 
     /// Gives back what is held, and says whether it was held until then.
@@ -201,7 +135,7 @@ impl Guard {
     ///
     /// The release goes on in the background when the future is dropped.
     pub async fn release(mut self) -> Released {
-        if self.loss().is_some() {
+        if self.held.loss().is_some() {
             return Released::WasLost;
         }
         tokio::select! {
@@ -210,18 +144,8 @@ impl Guard {
                 Removed::ByUs => Released::Released,
                 Removed::Absent | Removed::WithSession => Released::WasLost,
             },
-            _ = self.hold.lost() => Released::WasLost,
+            _ = self.held.hold.lost() => Released::WasLost,
         }
-    }
-}
-
-/// The error of somebody who lost what they held, or waited for.
-pub(crate) fn loss_error(op: &'static str, path: &ZkPath, loss: Loss) -> Error {
-    match loss {
-        Loss::Deleted => Error::new(op, path, ErrorKind::Revoked),
-        Loss::SessionEnded => Error::new(op, path, ErrorKind::SessionExpired),
-        Loss::Unproven => Error::new(op, path, ErrorKind::SessionExpired)
-            .with_detail("no server confirmed it in time, so it may be over"),
     }
 }
 
@@ -259,15 +183,9 @@ pub async fn with<T>(guard: Guard, work: impl Future<Output = T>) -> Result<T, E
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("path", &self.path)
-            .field("token", &format_args!("{}", self.token))
+            .field("path", self.path())
+            .field("token", &format_args!("{}", self.token()))
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
-}
-
-/// How long to wait at most between two looks at what a watch should have told: a lost watch costs
-/// that much, and no more.
-pub(crate) fn recheck(session: &Session) -> Duration {
-    session.timeout().mul_f64(0.75 + fastrand::f64() / 2.0)
 }

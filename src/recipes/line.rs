@@ -11,15 +11,15 @@
 //! reply makes no second one; it goes with its session, and every way out removes it ([`Place`]).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::ending::Ending;
-use super::guard::{Guard, Parts, loss_error, recheck};
+use super::guard::Guard;
+use super::held::Held;
 use super::names::{self, ContenderName, LockMode, LockNames, Standing, standing};
 use super::owner::Owner;
-use super::place::{Place, is_over};
+use super::place::Place;
 use super::token::Token;
-use crate::background::sleep;
+use super::wait::{Patience, Waiting, Woken};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;
@@ -33,8 +33,6 @@ use crate::tree;
 
 /// How often a directory that others delete is made again.
 const ROUNDS: u32 = 10;
-/// The pause behind a read that failed while the session lives.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A line, and how to stand in it.
 #[derive(Clone, Debug)]
@@ -56,33 +54,6 @@ pub(crate) struct Form {
     pub(crate) stem: fn(LockNames, &str) -> String,
     /// Whether a contender with this name and a lower number is waited for.
     pub(crate) waits_for: fn(&ContenderName<'_>) -> bool,
-}
-
-/// How long to wait for a turn.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
-    /// Not at all.
-    None,
-    Until(Deadline),
-    Endless,
-}
-
-impl Patience {
-    fn deadline(self) -> Option<Deadline> {
-        match self {
-            Patience::Until(deadline) => Some(deadline),
-            Patience::None | Patience::Endless => None,
-        }
-    }
-}
-
-/// Why a contender looks again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Woken {
-    /// Whoever was before it is gone, and nobody else was.
-    AsNext,
-    /// Something may have changed.
-    ByChance,
 }
 
 /// A contender on its way.
@@ -108,13 +79,15 @@ impl Line {
     async fn stand_in(&self, dir: &ZkPath, patience: Patience) -> Result<Option<Guard>, Error> {
         let (mut contender, mut listing) = self.enter(dir, patience).await?;
         let mut held = None;
-        let mut woken = Woken::ByChance;
+        let (mut woken, mut alone) = (Woken::ByChance, false);
         loop {
             match listing {
                 Ok(children) => {
                     let own = contender.path.name();
                     match standing(&children.names, own, self.form.waits_for) {
-                        Standing::Missing => return Err(self.missing(&contender).await),
+                        Standing::Missing => {
+                            return Err(self.waiting(&contender, patience).missing().await);
+                        }
                         Standing::First => {
                             if let Some(hold) = self.hold(&contender, held.take(), patience).await?
                             {
@@ -126,17 +99,19 @@ impl Line {
                             return Ok(None);
                         }
                         Standing::Behind(name, ahead) => {
-                            let next = dir.child(&name);
-                            woken = self.wait(&mut contender, &next, ahead, patience).await?;
+                            contender.watch_own();
+                            let waiting = self.waiting(&contender, patience);
+                            woken = waiting.for_end_of(&dir.child(&name), ahead).await?;
+                            alone = ahead == 1;
                         }
                     }
                 }
-                Err(err) => self.bear(&contender, err, patience).await?,
+                Err(err) => self.waiting(&contender, patience).bear(err).await?,
             }
             let asked = contender.conn.children(dir);
             // Whoever is likely to be first proves it in the same flight.
             let proved =
-                (woken == Woken::AsNext).then(|| contender.conn.hold_seen(&contender.path));
+                (alone && woken == Woken::ByEnd).then(|| contender.conn.hold_seen(&contender.path));
             listing = asked.await;
             held = match proved {
                 Some(proved) => proved.await.ok(),
@@ -162,8 +137,7 @@ impl Line {
             });
         let stem = (self.form.stem)(self.form.names, &id);
         for round in 0..ROUNDS {
-            let left = by.map_or(Duration::MAX, Deadline::remaining);
-            pause::after(round, left).await;
+            pause::after(round, patience.remaining()).await;
             let session = self.session(dir, by).await?;
             let conn = BoundConn::new(self.conn.clone(), &session).by(by);
             let mut place = Place::ask(&conn, &session, (dir, &stem), &owner, &options);
@@ -233,110 +207,29 @@ impl Line {
         match contender.conn.hold_seen(&contender.path).await {
             Ok(hold) if hold.is_valid() => Ok(Some(hold)),
             // It came too late to prove anything.
-            Ok(_) => self.in_time(contender, patience).map(|()| None),
+            Ok(_) => self.waiting(contender, patience).in_time().map(|()| None),
             Err(err) if err.kind() == ErrorKind::NoNode => Ok(None),
-            Err(err) => self.bear(contender, err, patience).await.map(|()| None),
+            Err(err) => self.waiting(contender, patience).bear(err).await.map(|()| None),
         }
     }
 
-    fn guard(&self, contender: Contender, hold: Hold) -> Guard {
-        let Contender { conn, session, place, path, stat, ending } = contender;
+    fn guard(&self, mut contender: Contender, hold: Hold) -> Guard {
+        let ending = contender.watch_own();
+        let Contender { conn, session, place, path, stat, .. } = contender;
         let conn = conn.by(None);
-        let ending = ending.unwrap_or_else(|| ending_of(&conn, &session, &path, &stat));
         let token = Token::new(session.cell(), 0, self.form.mode, stat.czxid);
-        Guard::new(Parts { conn, place, path, hold, ending, token })
+        Guard::new(Held { conn, path, hold, ending, token }, place)
     }
 
-    /// Waits for the end of `next`, or of anything that makes waiting vain.
-    async fn wait(
-        &self,
-        contender: &mut Contender,
-        next: &ZkPath,
-        ahead: usize,
-        patience: Patience,
-    ) -> Result<Woken, Error> {
-        let next_goes = if ahead == 1 { Woken::AsNext } else { Woken::ByChance };
-        let Contender { conn, session, path, stat, ending, .. } = contender;
-        let watched = conn.exists_watch(next);
-        let ending = ending.get_or_insert_with(|| ending_of(conn, session, path, stat));
-        let lost_watch = sleep(recheck(session));
-        let gone = async {
-            match watched.await {
-                Ok((None, _)) => Ok(()),
-                Ok((Some(_), watch)) => {
-                    watch.await;
-                    Ok(())
-                }
-                Err(err) => Err(err),
-            }
-        };
-        let err = tokio::select! {
-            biased;
-            loss = ending.wait() => return Err(loss_error(self.verb, path, loss)),
-            _ = session.lost() => {
-                return Err(Error::new(self.verb, &*path, ErrorKind::SessionExpired));
-            }
-            gone = gone => match gone {
-                Ok(()) => return Ok(next_goes),
-                Err(err) => err,
-            },
-            () = until(patience) => {
-                let err = Error::new(self.verb, dir_of(path), ErrorKind::Timeout);
-                return Err(err.with_detail(format!("{ahead} ahead, the next is {}", next.name())));
-            }
-            () = lost_watch => return Ok(Woken::ByChance),
-        };
-        // What may not be read is waited for all the same, by looking at the list.
-        self.bear(contender, err, patience).await?;
-        Ok(Woken::ByChance)
-    }
-
-    /// Bears an error that a later try may not meet.
-    async fn bear(
-        &self,
-        contender: &Contender,
-        err: Error,
-        patience: Patience,
-    ) -> Result<(), Error> {
-        let passing = matches!(
-            err.kind(),
-            ErrorKind::NotSent
-                | ErrorKind::Timeout
-                | ErrorKind::ConnectionLoss
-                | ErrorKind::OutcomeUnknown
-                | ErrorKind::TooManyWatches
-                | ErrorKind::NoAuth
-        );
-        let listed = err.op() == "children";
-        if !passing || listed && err.kind() == ErrorKind::NoAuth {
-            return Err(err);
+    fn waiting<'a>(&self, contender: &'a Contender, patience: Patience) -> Waiting<'a> {
+        Waiting {
+            conn: &contender.conn,
+            session: &contender.session,
+            own: &contender.path,
+            ending: contender.ending.as_ref(),
+            patience,
+            verb: self.verb,
         }
-        self.in_time(contender, patience)?;
-        let pause = if err.kind() == ErrorKind::NoAuth { 10 * PAUSE } else { PAUSE };
-        sleep(pause.min(patience.deadline().map_or(pause, Deadline::remaining))).await;
-        Ok(())
-    }
-
-    fn in_time(&self, contender: &Contender, patience: Patience) -> Result<(), Error> {
-        if contender.session.state().is_over() {
-            return Err(Error::new(self.verb, &contender.path, ErrorKind::SessionExpired));
-        }
-        match patience.deadline() {
-            Some(by) if by.is_past() => {
-                Err(Error::new(self.verb, dir_of(&contender.path), ErrorKind::Timeout))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Why the own node is not listed: its session is over, or somebody deleted it.
-    async fn missing(&self, contender: &Contender) -> Error {
-        let kind = match contender.conn.clone().by(None).sync(&contender.path).await {
-            Err(err) if is_over(err.kind()) => ErrorKind::SessionExpired,
-            _ if contender.session.state().is_over() => ErrorKind::SessionExpired,
-            _ => ErrorKind::Revoked,
-        };
-        Error::new(self.verb, &contender.path, kind)
     }
 
     /// An error of the whole.
@@ -365,23 +258,16 @@ impl Line {
     }
 }
 
-fn dir_of(path: &ZkPath) -> ZkPath {
-    path.parent().unwrap_or_else(ZkPath::root)
-}
-
-fn ending_of(
-    conn: &BoundConn<Arc<dyn Conn>>,
-    session: &Session,
-    path: &ZkPath,
-    stat: &Stat,
-) -> Ending {
-    Ending::of(conn.clone().by(None), path.clone(), stat.czxid, session.timeout() / 6)
-}
-
-/// Waits until patience has an end.
-pub(crate) async fn until(patience: Patience) {
-    match patience {
-        Patience::Until(by) => sleep(by.remaining()).await,
-        Patience::None | Patience::Endless => std::future::pending().await,
+impl Contender {
+    /// Watches the own node from now on, if that is not done.
+    fn watch_own(&mut self) -> Ending {
+        let Contender { conn, session, path, stat, .. } = &*self;
+        let watch = || {
+            let pause = session.timeout() / 6;
+            Ending::of(conn.clone().by(None), path.clone(), stat.czxid, pause)
+        };
+        let ending = self.ending.clone().unwrap_or_else(watch);
+        self.ending = Some(ending.clone());
+        ending
     }
 }

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use super::contenders::{Contender, contenders};
 use super::guard::Guard;
-use super::line::{Form, Line, Patience};
+use super::line::{Form, Line};
 use super::names::{self, LockMode, LockNames};
+use super::wait::Patience;
 use crate::conn::Conn;
-use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::Acl;
 use crate::path::IntoPath;
@@ -114,7 +114,7 @@ impl Lock {
     ///
     /// As of [`acquire`](Self::acquire).
     pub async fn acquire_within(&self, wait: Duration) -> Result<Guard, Error> {
-        self.stand(Patience::Until(Deadline::after(wait))).await
+        self.stand(Patience::within(wait)).await
     }
 
     /// Waits for the lock unless `stop` comes first.

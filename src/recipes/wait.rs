@@ -1,0 +1,187 @@
+//! Waiting for a turn: for the end of one node, and for anything that makes waiting vain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ending::Ending;
+use super::held::loss_error;
+use crate::background::sleep;
+use crate::conn::bound::BoundConn;
+use crate::conn::{Conn, ConnExt};
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind};
+use crate::path::ZkPath;
+use crate::session::Session;
+
+/// The pause behind a try that failed while the session lives.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The same where somebody has to change something before it can succeed.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long to wait for a turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// Until then.
+    Until(Deadline),
+    /// For as long as the session lives.
+    Endless,
+}
+
+impl Patience {
+    /// For `wait` from now.
+    pub(crate) fn within(wait: Duration) -> Self {
+        Patience::Until(Deadline::after(wait))
+    }
+
+    /// When it ends, if it does.
+    pub(crate) fn deadline(self) -> Option<Deadline> {
+        match self {
+            Patience::Until(deadline) => Some(deadline),
+            Patience::None | Patience::Endless => None,
+        }
+    }
+
+    /// How long it lasts at most from now.
+    pub(crate) fn remaining(self) -> Duration {
+        self.deadline().map_or(Duration::MAX, Deadline::remaining)
+    }
+
+    /// Waits until it ends.
+    async fn end(self) {
+        match self {
+            Patience::Until(by) => sleep(by.remaining()).await,
+            Patience::None | Patience::Endless => std::future::pending().await,
+        }
+    }
+}
+
+/// Why somebody who waited looks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// The node is gone.
+    ByEnd,
+    /// Something may have changed.
+    ByChance,
+}
+
+/// Somebody who waits, with an own node.
+pub(crate) struct Waiting<'a> {
+    pub(crate) conn: &'a BoundConn<Arc<dyn Conn>>,
+    pub(crate) session: &'a Session,
+    pub(crate) own: &'a ZkPath,
+    /// The end of the own node, if that is watched yet.
+    pub(crate) ending: Option<&'a Ending>,
+    pub(crate) patience: Patience,
+    pub(crate) verb: &'static str,
+}
+
+impl Waiting<'_> {
+    /// Waits for the end of `next`, the nearest of those that are `ahead`.
+    ///
+    /// A lost watch costs no more than about a session timeout: then it is looked again.
+    ///
+    /// # Errors
+    ///
+    /// The own node is gone, the session over, or patience at an end.
+    pub(crate) async fn for_end_of(&self, next: &ZkPath, ahead: usize) -> Result<Woken, Error> {
+        let watched = self.conn.exists_watch(next);
+        let gone = async {
+            match watched.await {
+                Ok((None, _)) => Ok(()),
+                Ok((Some(_), watch)) => {
+                    watch.await;
+                    Ok(())
+                }
+                Err(err) => Err(err),
+            }
+        };
+        let own_end = async {
+            match self.ending {
+                Some(ending) => ending.wait().await,
+                None => std::future::pending().await,
+            }
+        };
+        let err = tokio::select! {
+            biased;
+            loss = own_end => return Err(loss_error(self.verb, self.own, loss)),
+            _ = self.session.lost() => return Err(self.error(ErrorKind::SessionExpired)),
+            gone = gone => match gone {
+                Ok(()) => return Ok(Woken::ByEnd),
+                Err(err) => err,
+            },
+            () = self.patience.end() => {
+                let next = next.name();
+                let why = format!("{ahead} ahead, the next of them {next}");
+                return Err(self.error(ErrorKind::Timeout).with_detail(why));
+            }
+            () = sleep(recheck(self.session)) => return Ok(Woken::ByChance),
+        };
+        // What may not be watched is waited for all the same, by looking at the list.
+        self.bear(err).await?;
+        Ok(Woken::ByChance)
+    }
+
+    /// Bears an error that a later try may not meet, and pauses.
+    ///
+    /// # Errors
+    ///
+    /// Any other one.
+    pub(crate) async fn bear(&self, err: Error) -> Result<(), Error> {
+        let pause = match err.kind() {
+            ErrorKind::NotSent
+            | ErrorKind::Timeout
+            | ErrorKind::ConnectionLoss
+            | ErrorKind::OutcomeUnknown => PAUSE,
+            ErrorKind::TooManyWatches => LONG_PAUSE,
+            // The list must be read; the node before us need not.
+            ErrorKind::NoAuth if err.op() == "exists" => LONG_PAUSE,
+            _ => return Err(err),
+        };
+        self.in_time()?;
+        sleep(pause.min(self.patience.remaining())).await;
+        Ok(())
+    }
+
+    /// Whether waiting still makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The own node is gone, the session over, or patience at an end.
+    pub(crate) fn in_time(&self) -> Result<(), Error> {
+        if let Some(loss) = self.ending.and_then(Ending::told) {
+            return Err(loss_error(self.verb, self.own, loss));
+        }
+        if self.session.state().is_over() {
+            return Err(self.error(ErrorKind::SessionExpired));
+        }
+        match self.patience {
+            Patience::Until(by) if by.is_past() => Err(self.error(ErrorKind::Timeout)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why the own node is not listed: the session is over, or somebody deleted it.
+    pub(crate) async fn missing(&self) -> Error {
+        let asked = self.conn.clone().by(None).sync(self.own).await;
+        let over = self.session.state().is_over()
+            || asked.is_err_and(|err| super::place::is_over(err.kind()));
+        self.error(if over { ErrorKind::SessionExpired } else { ErrorKind::Revoked })
+    }
+
+    /// Without a place in the queue what is told is the queue.
+    fn error(&self, kind: ErrorKind) -> Error {
+        match kind {
+            ErrorKind::Timeout => {
+                Error::new(self.verb, self.own.parent().unwrap_or_else(ZkPath::root), kind)
+            }
+            kind => Error::new(self.verb, self.own, kind),
+        }
+    }
+}
+
+/// How long to wait at most between two looks at what a watch should have told.
+fn recheck(session: &Session) -> Duration {
+    session.timeout().mul_f64(0.75 + fastrand::f64() / 2.0)
+}
