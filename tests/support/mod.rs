@@ -4,6 +4,7 @@
 
 pub mod random;
 pub mod recipes;
+pub mod rig;
 pub mod servers;
 
 use std::future::Future;
