@@ -5,10 +5,16 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use zkcells::recipes::{Guard, Lock, Released, Token};
-use zkcells::{Conn, Deadline, Error, Loss, ZkPath};
+use zkcells::fault::OpKind;
+use zkcells::recipes::{Election, Guard, LeaderGuard, Lock, QueueLock, Released, Token};
+use zkcells::{
+    Conn, ConnExt as _, CreateOptions, Deadline, Error, Loss, Mode, Pending, Stat, Version, ZkPath,
+    tree,
+};
 
 /// Something that one holds, or some do, and others wait for.
 pub trait Recipe: Send + Sync + 'static {
@@ -41,6 +47,11 @@ pub trait Recipe: Send + Sync + 'static {
     /// waits for, of the own node.
     fn reads_to_wait(&self) -> usize {
         3
+    }
+
+    /// What a contender writes when its turn comes, and an earlier write proves nothing any more.
+    fn proof(&self) -> OpKind {
+        OpKind::Check
     }
 
     /// Names in its directory that are nobody's.
@@ -86,6 +97,27 @@ impl Held for Guard {
     }
 }
 
+impl Held for LeaderGuard {
+    fn is_valid(&self) -> bool {
+        (**self).is_valid()
+    }
+    fn valid_until(&self) -> Deadline {
+        (**self).valid_until()
+    }
+    fn token(&self) -> &Token {
+        (**self).token()
+    }
+    fn path(&self) -> &ZkPath {
+        (**self).path()
+    }
+    fn lost(&self) -> BoxFuture<'_, Loss> {
+        (**self).lost().boxed()
+    }
+    fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
+        self.resign().boxed()
+    }
+}
+
 /// A guard as the rigs have it.
 pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {
     Box::new(guard)
@@ -93,7 +125,7 @@ pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {
 
 /// Every recipe that gives a guard.
 pub fn all() -> Vec<Arc<dyn Recipe>> {
-    vec![Arc::new(TheLock)]
+    vec![Arc::new(TheLock), Arc::new(TheQueue), Arc::new(TheElection)]
 }
 
 /// [`Lock`].
@@ -110,12 +142,112 @@ impl Recipe for TheLock {
     }
 
     fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
-        let long = std::time::Duration::from_secs(60);
+        let long = Duration::from_secs(60);
         let (lock, once) = (Lock::new(conn, path), |guard| Some(boxed(guard)));
         let (within, tries) = (lock.clone(), lock);
         vec![
             ("within", async move { within.acquire_within(long).await.map(once) }.boxed()),
             ("try", async move { Ok(tries.try_acquire().await?.map(boxed)) }.boxed()),
         ]
+    }
+}
+
+/// [`QueueLock`] for a node that is made for each turn.
+pub struct TheQueue;
+
+/// The node for a turn, which is its maker's until the turn is waited for.
+struct ForATurn {
+    conn: Arc<dyn Conn>,
+    made: Option<Pending<(ZkPath, Stat)>>,
+}
+
+impl ForATurn {
+    fn make(conn: Arc<dyn Conn>, path: &str) -> Self {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let options = CreateOptions::from(Mode::EphemeralSequential).with_id(id.as_str());
+        let made = Some(conn.create(format!("{path}/turn-"), id, options));
+        ForATurn { conn, made }
+    }
+
+    async fn queue(mut self) -> Result<QueueLock, Error> {
+        let made = self.made.as_mut().unwrap().await;
+        self.made = None;
+        Ok(QueueLock::new(self.conn.clone(), made?.0))
+    }
+}
+
+impl Drop for ForATurn {
+    fn drop(&mut self) {
+        let Some(made) = self.made.take() else { return };
+        let conn = self.conn.clone();
+        tokio::spawn(async move {
+            if let Ok((path, _)) = made.await {
+                conn.delete(path, Version::Any).await.ok();
+            }
+        });
+    }
+}
+
+impl Recipe for TheQueue {
+    fn name(&self) -> &'static str {
+        "queue"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let node = ForATurn::make(conn, path);
+        async move { node.queue().await?.wait().await.map(boxed) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let node = ForATurn::make(conn, path);
+        let wait = async move { node.queue().await?.wait_within(Duration::from_secs(60)).await };
+        vec![("within", wait.map(|held| Ok(Some(boxed(held?)))).boxed())]
+    }
+
+    fn prepare(&self, conn: Arc<dyn Conn>, path: &str) -> BoxFuture<'static, ()> {
+        let path = path.to_owned();
+        async move {
+            tree::create_all(&conn, path, "", Mode::Persistent).await.unwrap();
+        }
+        .boxed()
+    }
+
+    /// Of the own node twice, of the queue, of the list, of the holder twice.
+    fn reads_to_wait(&self) -> usize {
+        6
+    }
+
+    /// The grant itself.
+    fn proof(&self) -> OpKind {
+        OpKind::Multi
+    }
+
+    /// Whatever is in the queue stands in it.
+    fn foreign(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+/// [`Election`].
+pub struct TheElection;
+
+impl Recipe for TheElection {
+    fn name(&self) -> &'static str {
+        "election"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let election = Election::new(conn, path);
+        async move { election.campaign().await.map(boxed) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let election = Election::new(conn, path);
+        let campaign = async move { election.campaign_within(Duration::from_secs(60)).await };
+        vec![("within", campaign.map(|held| Ok(Some(boxed(held?)))).boxed())]
+    }
+
+    fn dir(&self, path: &str) -> String {
+        format!("{path}/candidates")
     }
 }

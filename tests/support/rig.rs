@@ -68,6 +68,11 @@ impl Rig {
     pub async fn prepared(self) -> Rig {
         self.recipe.prepare(self.well.clone(), &self.path).await;
         let held = self.take(&self.well).await;
+        // Servers delete empty containers.
+        for name in self.recipe.foreign().iter().take(1) {
+            let keep = format!("{}/{name}", self.dir());
+            self.well.create(keep, "", Mode::Persistent).await.unwrap();
+        }
         assert_eq!(held.release().await, Released::Released);
         self.faulty.sync(&self.path).await.unwrap();
         self.proxy.clear_log();
@@ -127,6 +132,8 @@ impl Rig {
     /// The nodes of a session in the recipe's directory.
     pub async fn nodes_of(&self, session: i64) -> Vec<ZkPath> {
         let dir = ZkPath::new(self.dir()).unwrap();
+        // It may be at another server than the one of that session.
+        self.well.sync(&dir).await.unwrap();
         let names = match self.well.children(&dir).await {
             Ok(children) => children.names,
             Err(err) if err.kind() == ErrorKind::NoNode => return Vec::new(),
