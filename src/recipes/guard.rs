@@ -139,9 +139,8 @@ impl Guard {
         if self.held.loss().is_some() {
             return Released::WasLost;
         }
-        // Not the word of the hold: a renewal may find the node that this removed gone, and may go on
-        // proving one that may not be removed.
-        let until = self.held.valid_until();
+        // Later proofs do not count: a node that we removed ourselves is not lost.
+        let until = self.held.hold.valid_until();
         tokio::select! {
             biased;
             removed = self.place.leave() => match removed {

@@ -11,7 +11,11 @@
 //! reply makes no second one; it goes with its session, and every way out removes it ([`Place`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::delay;
 use super::ending::Ending;
 use super::guard::Guard;
 use super::held::Held;
@@ -41,6 +45,8 @@ pub(crate) struct Line {
     pub(crate) dir: Result<ZkPath, Error>,
     pub(crate) form: Form,
     pub(crate) acl: Vec<Acl>,
+    /// The pause behind a holder who died.
+    pub(crate) delay: Option<Duration>,
     /// What errors call it.
     pub(crate) verb: &'static str,
 }
@@ -89,6 +95,9 @@ impl Line {
                             return Err(self.waiting(&contender, patience).missing().await);
                         }
                         Standing::First => {
+                            if let Some(delay) = self.delay {
+                                self.take_over(&mut contender, dir, delay, patience).await?;
+                            }
                             if let Some(hold) = self.hold(&contender, held.take(), patience).await?
                             {
                                 return Ok(Some(self.guard(contender, hold)));
@@ -105,6 +114,10 @@ impl Line {
                             alone = ahead == 1;
                         }
                     }
+                }
+                // The directory is gone, and the own node with it.
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    return Err(self.waiting(&contender, patience).missing().await);
                 }
                 Err(err) => self.waiting(&contender, patience).bear(err).await?,
             }
@@ -128,7 +141,7 @@ impl Line {
     ) -> Result<(Contender, Result<Children, Error>), Error> {
         let by = patience.deadline();
         let id = names::random_id();
-        let owner = Owner::here(&id);
+        let data = Bytes::from(Owner::here(&id).to_json());
         let options = CreateOptions::from(Mode::EphemeralSequential)
             .with_acl(self.acl.clone())
             .with_id(match self.form.names {
@@ -136,11 +149,12 @@ impl Line {
                 _ => id.clone(),
             });
         let stem = (self.form.stem)(self.form.names, &id);
+        let long = Deadline::after(Deadline::DEFAULT);
         for round in 0..ROUNDS {
             pause::after(round, patience.remaining()).await;
             let session = self.session(dir, by).await?;
             let conn = BoundConn::new(self.conn.clone(), &session).by(by);
-            let mut place = Place::ask(&conn, &session, (dir, &stem), &owner, &options);
+            let mut place = Place::ask(&conn, &session, (dir, &stem), data.clone(), &options);
             let listing = conn.children(dir);
             match place.made().await {
                 Ok((path, stat)) => {
@@ -151,6 +165,8 @@ impl Line {
                     return Ok((contender, listing.await));
                 }
                 Err(err) if err.kind() == ErrorKind::NoNode => self.make(&conn, dir).await?,
+                // Whatever there is of it is removed by its place, and another try has another id.
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown && !long.is_past() => {}
                 Err(err) if err.kind() == ErrorKind::NodeExists => {
                     return Err(err.with_detail(
                         "the directory's numbers are used up; delete it while nobody is in it",
@@ -190,6 +206,20 @@ impl Line {
             Err(err) if err.kind() == ErrorKind::NodeExists => Ok(()),
             Err(err) => Err(err),
         }
+    }
+
+    async fn take_over(
+        &self,
+        contender: &mut Contender,
+        dir: &ZkPath,
+        delay: Duration,
+        patience: Patience,
+    ) -> Result<(), Error> {
+        let ending = contender.watch_own();
+        let Contender { conn, session, place, path, stat, .. } = contender;
+        let waiting =
+            Waiting { conn, session, own: path, ending: Some(&ending), patience, verb: self.verb };
+        delay::take_over(conn, dir, (path, stat), delay, &waiting, place).await
     }
 
     /// Proof that the own node is there, unless `held` is one.
