@@ -1,7 +1,7 @@
 //! Clients that take something from each other, hold it, write with its token, and give it up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -29,8 +29,8 @@ pub enum Style {
 /// Clients of one recipe at one path.
 pub struct Contest {
     pub grants: Grants,
-    /// Whether a client that clings holds it just now.
-    pub clung: Arc<AtomicBool>,
+    /// Who holds it for long just now.
+    pub clung: Arc<Mutex<Option<usize>>>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
@@ -45,7 +45,7 @@ struct Client {
     grants: Grants,
     rng: Rng,
     stop: Arc<AtomicBool>,
-    clung: Arc<AtomicBool>,
+    clung: Arc<Mutex<Option<usize>>>,
 }
 
 impl Contest {
@@ -57,7 +57,7 @@ impl Contest {
         rng: &mut Rng,
     ) -> Contest {
         let (grants, stop) = (Grants::default(), Arc::new(AtomicBool::new(false)));
-        let clung = Arc::new(AtomicBool::new(false));
+        let clung = Arc::<Mutex<_>>::default();
         let client = |(number, (conn, style)): (usize, &(Arc<ZkConn>, Style))| {
             let writes = Within::new(conn.clone(), Duration::from_secs(1));
             let client = Client {
@@ -117,17 +117,17 @@ impl Client {
         let start = Deadline::now();
         let mut end = start;
         let long = match self.style {
-            Style::Mixed => self.rng.u8(..30) == 0,
+            Style::Mixed => self.rng.u8(..20) == 0,
             Style::Clings => true,
             Style::Fickle | Style::Brief => false,
         };
         let until = match long {
-            true => Duration::from_millis(self.rng.u64(500..3000)),
+            true => Duration::from_millis(self.rng.u64(1500..3000)),
             false => Duration::from_millis(self.rng.u64(..20)),
         };
         let until = start.plus(if self.style == Style::Clings { 4 * until } else { until });
         let (token, mut writes) = (held.token().clone(), 0);
-        self.clung.store(self.style == Style::Clings, Ordering::Relaxed);
+        *self.clung.lock().unwrap() = long.then_some(self.number);
         let mut was_valid = false;
         while !self.is_over() {
             // The clock is read first, so the guard vouches for this moment.
@@ -151,10 +151,11 @@ impl Client {
             self.grants.granted(grant);
         }
         let lost = !held.is_valid();
-        self.clung.store(false, Ordering::Relaxed);
+        self.clung.lock().unwrap().take_if(|number| *number == self.number);
         if lost {
             self.grants.lost();
             // As one who does not know it yet.
+            sleep(Duration::from_millis(self.rng.u64(2000..3500))).await;
             self.write(&token).await;
         }
         if self.rng.bool() {

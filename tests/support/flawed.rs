@@ -168,12 +168,17 @@ impl Recipe for Flawed {
         let (flaw, path) = (self.0, path.to_owned());
         async move {
             let session = conn.session(&path).await?;
-            let sent = Deadline::now();
-            let own = Self::enter(flaw, &conn, &ZkPath::new(path.as_str())?).await?;
+            let dir = ZkPath::new(path.as_str())?;
+            let maker = conn.clone();
+            // Whoever is dropped meanwhile leaves no node either.
+            let own = tokio::spawn(async move { Self::enter(flaw, &maker, &dir).await });
+            let own = own.await.unwrap()?;
             Self::wait(flaw, &own, &ZkPath::new(path)?).await?;
             let token = Token::new(session.cell(), 0, LockMode::Exclusive, own.stat.czxid);
             let half = session.timeout() / 2;
             let proof = if flaw == Flaw::ReadsProve {
+                let sent = Deadline::now();
+                conn.exists(&own.path).await?;
                 let until = Arc::new(Mutex::new(sent.plus(half)));
                 let (told, reads, at) = (until.clone(), own.conn.clone(), own.path.clone());
                 let reads = Within::new(reads, half);

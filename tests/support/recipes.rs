@@ -10,7 +10,10 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use zkcells::fault::OpKind;
-use zkcells::recipes::{Election, Guard, LeaderGuard, Lock, QueueLock, Released, Token};
+use zkcells::recipes::{
+    Election, Guard, LeaderGuard, Lock, PidGuard, PidNode, PidPolicy, PidState, QueueLock,
+    Released, Token,
+};
 use zkcells::{
     Conn, ConnExt as _, CreateOptions, Deadline, Error, Loss, Mode, Pending, Stat, Version, ZkPath,
     tree,
@@ -52,6 +55,16 @@ pub trait Recipe: Send + Sync + 'static {
     /// What a contender writes when its turn comes, and an earlier write proves nothing any more.
     fn proof(&self) -> OpKind {
         OpKind::Check
+    }
+
+    /// Whether each contender has a node, and the order of the nodes is that of the turns.
+    fn is_line(&self) -> bool {
+        true
+    }
+
+    /// Whether its guard tells why it was lost.
+    fn tells_why(&self) -> bool {
+        true
     }
 
     /// Names in its directory that are nobody's.
@@ -125,7 +138,7 @@ pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {
 
 /// Every recipe that gives a guard.
 pub fn all() -> Vec<Arc<dyn Recipe>> {
-    vec![Arc::new(TheLock), Arc::new(TheQueue), Arc::new(TheElection)]
+    vec![Arc::new(TheLock), Arc::new(TheQueue), Arc::new(TheElection), Arc::new(ThePidNode)]
 }
 
 /// [`Lock`].
@@ -249,5 +262,93 @@ impl Recipe for TheElection {
 
     fn dir(&self, path: &str) -> String {
         format!("{path}/candidates")
+    }
+}
+
+/// [`PidNode`], waiting for another's to go, up to its first loss.
+pub struct ThePidNode;
+
+struct FirstPid {
+    guard: PidGuard,
+    token: Token,
+}
+
+impl Held for FirstPid {
+    fn is_valid(&self) -> bool {
+        self.guard.token().as_ref() == Some(&self.token) && self.guard.state() == PidState::Held
+    }
+    /// It promises nothing but the moment.
+    fn valid_until(&self) -> Deadline {
+        Deadline::now()
+    }
+    fn token(&self) -> &Token {
+        &self.token
+    }
+    fn path(&self) -> &ZkPath {
+        self.guard.path()
+    }
+    fn lost(&self) -> BoxFuture<'_, Loss> {
+        async {
+            while self.is_valid() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Loss::Unproven
+        }
+        .boxed()
+    }
+    fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
+        async move {
+            let was_lost = !self.is_valid();
+            let released = self.guard.release().await;
+            if was_lost { Released::WasLost } else { released }
+        }
+        .boxed()
+    }
+}
+
+impl ThePidNode {
+    fn node(conn: Arc<dyn Conn>, path: &str) -> PidNode {
+        PidNode::new(conn, path).with_policy(PidPolicy::Wait).with_jitter(Duration::ZERO)
+    }
+
+    /// Its first stay; another one if that is over already.
+    fn first(guard: PidGuard) -> Result<Box<dyn Held>, Error> {
+        let token = guard.token();
+        let path = guard.path().clone();
+        let lost = || Error::new("pid_node", &path, zkcells::ErrorKind::SessionExpired);
+        Ok(boxed(FirstPid { token: token.ok_or_else(lost)?, guard }))
+    }
+}
+
+impl Recipe for ThePidNode {
+    fn name(&self) -> &'static str {
+        "pid"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let node = Self::node(conn, path);
+        async move { Self::first(node.hold().await?) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let node = Self::node(conn, path);
+        let hold = async move { node.hold_within(Duration::from_secs(60)).await };
+        vec![("within", hold.map(|held| Self::first(held?).map(Some)).boxed())]
+    }
+
+    fn dir(&self, path: &str) -> String {
+        path.rsplit_once('/').unwrap().0.to_owned()
+    }
+
+    fn is_line(&self) -> bool {
+        false
+    }
+
+    fn tells_why(&self) -> bool {
+        false
+    }
+
+    fn foreign(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 }
