@@ -321,3 +321,6 @@ fn may_try_again(kind: ErrorKind) -> bool {
             | ErrorKind::Contended
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,3 +177,6 @@ impl Lock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -316,3 +316,6 @@ impl PidGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,10 +19,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use super::ending::Ending;
 use crate::background::{KEEPER, sleep};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt, Pending};
 use crate::error::{Error, ErrorKind};
+use crate::hold::Loss;
 use crate::node::{CreateOptions, Stat, Version};
 use crate::path::ZkPath;
 use crate::request::{Multi, Read, ReadReply};
@@ -36,6 +38,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub(crate) struct Place {
     way: Way,
     state: State,
+    /// What tells of the node's end.
+    ending: Option<Ending>,
 }
 
 /// How the node is reached, and known.
@@ -85,7 +89,7 @@ impl Place {
         let id = options.id.as_deref().unwrap_or_default().replace('-', "").into();
         let conn = conn.clone().by(None);
         let way = Way { conn, session: session.clone(), dir: dir.clone(), data, id, word: None };
-        Place { way, state: State::Asked(asked) }
+        Place { way, state: State::Asked(asked), ending: None }
     }
 
     /// A place that somebody else made for us.
@@ -99,7 +103,7 @@ impl Place {
         let dir = path.parent().unwrap_or_else(ZkPath::root);
         let (data, id) = (Bytes::new(), Arc::default());
         let way = Way { conn, session: session.clone(), dir, data, id, word: None };
-        Place { way, state: State::Made(path, stat) }
+        Place { way, state: State::Made(path, stat), ending: None }
     }
 
     /// A node that may be there or not: the reply to its creation was lost with `err`.
@@ -113,7 +117,7 @@ impl Place {
         let conn = conn.clone().by(None);
         let (dir, id) = (dir.clone(), Arc::default());
         let way = Way { conn, session: session.clone(), dir, data, id, word: None };
-        Place { way, state: State::Asked(Pending::ready(Err(err))) }
+        Place { way, state: State::Asked(Pending::ready(Err(err))), ending: None }
     }
 
     /// Waits until the node is there.
@@ -141,6 +145,18 @@ impl Place {
             State::Made(path, stat) | State::Leaving(path, stat, _) => Ok((path.clone(), *stat)),
             _ => Err(Error::new("create", &self.way.dir, ErrorKind::NoNode)),
         }
+    }
+
+    /// What tells of the end of the node, which is there; watched from the first call on.
+    pub(crate) fn ending(&mut self) -> Ending {
+        let (conn, session) = (&self.way.conn, &self.way.session);
+        let ending = self.ending.get_or_insert_with(|| match &self.state {
+            State::Made(path, stat) => {
+                Ending::of(conn.clone(), path.clone(), stat.czxid, session.timeout() / 6)
+            }
+            _ => Ending::over(Loss::Deleted),
+        });
+        ending.clone()
     }
 
     /// Removes the node, and says how it went.
@@ -179,12 +195,19 @@ impl Place {
 
     fn start_leaving(&mut self) {
         match mem::replace(&mut self.state, State::Gone) {
+            // By now there may be another's node of the same name.
+            State::Made(..) if self.is_known_to_be_gone() => {}
             State::Made(path, stat) => {
                 let leaving = self.way.delete(&path);
                 self.state = State::Leaving(path, stat, leaving);
             }
             other => self.state = other,
         }
+    }
+
+    fn is_known_to_be_gone(&self) -> bool {
+        let told = self.ending.as_ref().and_then(Ending::told);
+        told == Some(Loss::Deleted)
     }
 
     /// Leaves the rest to the keeper.

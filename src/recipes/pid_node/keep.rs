@@ -14,7 +14,6 @@ use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::node::{CreateOptions, Mode, Node, Stat, Version};
 use crate::path::ZkPath;
-use crate::recipes::ending::Ending;
 use crate::recipes::held::Held;
 use crate::recipes::names::LockMode;
 use crate::recipes::place::{Place, Removed, is_over};
@@ -279,15 +278,14 @@ impl Keeping {
         &mut self,
         conn: BoundConn<Arc<dyn Conn>>,
         session: &Session,
-        place: Place,
+        mut place: Place,
         stat: Stat,
     ) -> Result<Option<Kept>, Trouble> {
         // What was in doubt is this one, or was never made.
         if let Some(mut doubt) = self.doubt.take() {
             doubt.keep();
         }
-        let pause = session.timeout() / 6;
-        let ending = Ending::of(conn.clone(), self.path.clone(), stat.czxid, pause);
+        let ending = place.ending();
         let hold = match conn.hold_seen(&self.path).await {
             Ok(hold) => hold,
             Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
