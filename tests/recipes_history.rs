@@ -226,12 +226,16 @@ async fn no_two_guards_are_valid_at_once_whatever_breaks() {
     }
 }
 
+/// How long a lock that is to be caught gets at most, and one that is not to be accused.
+const SOME: Duration = Duration::from_secs(15);
+const FEW: Duration = Duration::from_secs(3);
+
 /// The verdict on a recipe whose clients lose replies to creates now and then, and give up.
-async fn behind_lost_replies(recipe: Arc<dyn Recipe>, rng: &mut Rng) -> Verdict {
+async fn behind_lost_replies(recipe: Arc<dyn Recipe>, most: Duration, rng: &mut Rng) -> Verdict {
     let ensemble = ensemble().await;
     let arena = Arena::new(&ensemble, recipe).await;
     let contest = arena.contest(Style::Fickle, rng);
-    let until = Instant::now() + Duration::from_secs(3);
+    let until = Instant::now() + most;
     let mut swallowed = 0;
     while Instant::now() < until {
         for proxy in &arena.proxies {
@@ -254,21 +258,21 @@ async fn behind_lost_replies(recipe: Arc<dyn Recipe>, rng: &mut Rng) -> Verdict 
 #[tokio::test]
 async fn a_lock_that_takes_any_node_of_its_session_is_caught() {
     let mut rng = random("any node");
-    let verdict = behind_lost_replies(Arc::new(Flawed(Flaw::AnyNode)), &mut rng).await;
+    let verdict = behind_lost_replies(Arc::new(Flawed(Flaw::AnyNode)), SOME, &mut rng).await;
     assert!(!verdict.overlaps.is_empty(), "{verdict}");
 }
 
 #[tokio::test]
 async fn a_lock_that_takes_a_watch_for_a_grant_is_caught() {
     let mut rng = random("watch as proof");
-    let verdict = behind_lost_replies(Arc::new(Flawed(Flaw::WatchProves)), &mut rng).await;
+    let verdict = behind_lost_replies(Arc::new(Flawed(Flaw::WatchProves)), SOME, &mut rng).await;
     assert!(!verdict.overlaps.is_empty(), "{verdict}");
 }
 
 #[tokio::test]
 async fn the_same_lock_without_a_flaw_is_not_accused() {
     let mut rng = random("no flaw");
-    let verdict = behind_lost_replies(Arc::new(Flawed(Flaw::None)), &mut rng).await;
+    let verdict = behind_lost_replies(Arc::new(Flawed(Flaw::None)), FEW, &mut rng).await;
     assert_eq!(verdict.violations(), 0, "{verdict:#?}");
     assert!(verdict.grants > 2 * ENOUGH, "{verdict}");
 }
