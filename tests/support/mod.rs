@@ -2,7 +2,12 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+pub mod contest;
+pub mod flawed;
+pub mod grants;
 pub mod random;
+pub mod recipes;
+pub mod rig;
 pub mod servers;
 
 use std::future::Future;
