@@ -25,6 +25,7 @@ use super::guard::Guard;
 use super::held::{Held, loss_error};
 use super::names::LockMode;
 use super::place::Place;
+use super::proof::Proof;
 use super::record::Record;
 use super::token::Token;
 use super::wait::{Patience, Waiting};
@@ -190,8 +191,9 @@ impl QueueLock {
                 Err(err) => turn.waiting(patience).bear(err).await?,
             }
         };
-        let Turn { conn, path, ending, place, .. } = turn;
-        Ok(Some(Guard::new(Held { conn, path, hold, ending, token }, place)))
+        let Turn { conn, session, path, ending, place, .. } = turn;
+        let proof = Proof::held(hold);
+        Ok(Some(Guard::new(Held { conn, path, session, proof, ending, token }, place)))
     }
 
     async fn look_up(&self) -> Result<Turn, Error> {
@@ -205,7 +207,7 @@ impl QueueLock {
         match conn.exists(&path).await.map_err(|err| err.during(VERB))? {
             Some(stat) => {
                 let mut place = Place::taken_over(&conn, &session, path.clone(), stat);
-                let ending = place.ending();
+                let ending = place.ending(&path, &stat);
                 Ok(Turn { conn, session, dir, path, stat, ending, place })
             }
             None => Err(Error::new(VERB, &path, ErrorKind::NoNode)),

@@ -135,7 +135,7 @@ impl Waiting<'_> {
 
     async fn own_end(&self) -> Loss {
         match self.ending {
-            Some(ending) => ending.wait().await,
+            Some(ending) => ending.wait_long().await,
             None => std::future::pending().await,
         }
     }
