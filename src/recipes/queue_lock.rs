@@ -297,25 +297,26 @@ impl Turn {
             return Ok(View::Missing);
         }
         let record = Record::of(&dir).filter(|record| !record.released);
-        if let Some(record) = record {
-            if record.is_of(own, &self.stat) {
-                // By a write whose reply was lost, or in an earlier wait.
-                return Ok(View::Granted(dir));
-            }
-            if record.holder != own && names.contains(&record.holder) {
-                let holder = self.dir.child(&record.holder);
-                let stat = self.conn.exists(&holder).await?;
-                if stat.is_some_and(|stat| stat.czxid == record.czxid) {
-                    return Ok(View::Behind(holder));
-                }
-            }
+        if record.as_ref().is_some_and(|record| record.is_of(own, &self.stat)) {
+            // By a write whose reply was lost, or in an earlier wait.
+            return Ok(View::Granted(dir));
         }
         // Sorted by their bytes, as connections list them.
-        let before = names.iter().take_while(|name| *name != own).last();
-        Ok(match before {
-            Some(name) => View::Behind(self.dir.child(name)),
-            None => View::First(dir),
-        })
+        if let Some(before) = names.iter().take_while(|name| *name != own).last() {
+            return Ok(View::Behind(self.dir.child(before)));
+        }
+        // Only the first waits for a holder whose name sorts behind its own, or all would be woken.
+        if let Some(record) = record
+            && record.holder != own
+            && names.contains(&record.holder)
+        {
+            let holder = self.dir.child(&record.holder);
+            let stat = self.conn.exists(&holder).await?;
+            if stat.is_some_and(|stat| stat.czxid == record.czxid) {
+                return Ok(View::Behind(holder));
+            }
+        }
+        Ok(View::First(dir))
     }
 
     /// Writes the own grant down; `None` when the queue is not as it was read.

@@ -4,6 +4,7 @@
 
 pub mod contest;
 pub mod flawed;
+pub mod fleet;
 pub mod grants;
 pub mod random;
 pub mod recipes;

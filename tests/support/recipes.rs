@@ -225,9 +225,9 @@ impl Recipe for TheQueue {
         .boxed()
     }
 
-    /// Of the own node twice, of the queue, of the list, of the holder twice.
+    /// Of the own node twice, of the queue, of the list, of the one before.
     fn reads_to_wait(&self) -> usize {
-        6
+        5
     }
 
     /// The grant itself.
