@@ -30,6 +30,7 @@ mod place;
 mod proof;
 mod queue_lock;
 mod record;
+mod shard_lock;
 mod token;
 mod wait;
 
@@ -43,4 +44,5 @@ pub use names::{LockMode, LockNames};
 pub use owner::Owner;
 pub use pid_node::{PidGuard, PidLoss, PidNode, PidPolicy, PidState};
 pub use queue_lock::QueueLock;
+pub use shard_lock::{Shard, ShardContender, ShardGuard, ShardLock, shard_contenders};
 pub use token::Token;

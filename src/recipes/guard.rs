@@ -76,6 +76,11 @@ impl Guard {
         &self.held
     }
 
+    /// The own node, and how it is left.
+    pub(crate) fn place_mut(&mut self) -> &mut Place {
+        &mut self.place
+    }
+
     /// The own node.
     pub fn path(&self) -> &ZkPath {
         &self.held.path

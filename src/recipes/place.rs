@@ -51,8 +51,17 @@ struct Way {
     /// What only the own node holds.
     data: Bytes,
     id: Arc<str>,
-    /// What to write, and where, in the transaction that removes the node.
-    word: Option<(ZkPath, Bytes)>,
+    /// What to write in the transaction that removes the node.
+    word: Option<Word>,
+}
+
+/// What is written as the own node is removed.
+#[derive(Clone, Debug)]
+enum Word {
+    /// New data for a node.
+    Set(ZkPath, Bytes),
+    /// A new node.
+    Create(ZkPath, Bytes, CreateOptions),
 }
 
 #[derive(Debug)]
@@ -89,6 +98,21 @@ impl Place {
         let id = options.id.as_deref().unwrap_or_default().replace('-', "").into();
         let conn = conn.clone().by(None);
         let way = Way { conn, session: session.clone(), dir: dir.clone(), data, id, word: None };
+        Place { way, state: State::Asked(asked), ending: None }
+    }
+
+    /// A place below `dir` for which `asked` stands already, as part of something larger. It is known
+    /// by `data`, which no other node of the session has there.
+    pub(crate) fn awaiting(
+        conn: &BoundConn<Arc<dyn Conn>>,
+        session: &Session,
+        dir: &ZkPath,
+        data: Bytes,
+        asked: Pending<(ZkPath, Stat)>,
+    ) -> Self {
+        let conn = conn.clone().by(None);
+        let (dir, id) = (dir.clone(), Arc::default());
+        let way = Way { conn, session: session.clone(), dir, data, id, word: None };
         Place { way, state: State::Asked(asked), ending: None }
     }
 
@@ -180,7 +204,12 @@ impl Place {
 
     /// Writes `data` to the node at `path` in the transaction that removes the own one.
     pub(crate) fn leave_word(&mut self, path: &ZkPath, data: Vec<u8>) {
-        self.way.word = Some((path.clone(), data.into()));
+        self.way.word = Some(Word::Set(path.clone(), data.into()));
+    }
+
+    /// Creates a node in the transaction that removes the own one, so it is created at most once.
+    pub(crate) fn leave_node(&mut self, path: ZkPath, data: Vec<u8>, options: CreateOptions) {
+        self.way.word = Some(Word::Create(path, data.into(), options));
     }
 
     /// Forgets the node: it stays.
@@ -251,13 +280,13 @@ pub(crate) fn is_over(kind: ErrorKind) -> bool {
 
 impl Way {
     fn delete(&self, path: &ZkPath) -> Pending<()> {
-        match &self.word {
-            None => self.conn.delete(path, Version::Any),
-            Some((at, data)) => {
-                let last = Multi::new().delete(path, Version::Any).set(at, data, Version::Any);
-                self.conn.multi(last).and_then(|_| Ok(()))
-            }
-        }
+        let last = Multi::new().delete(path, Version::Any);
+        let last = match &self.word {
+            None => return self.conn.delete(path, Version::Any),
+            Some(Word::Set(at, data)) => last.set(at, data, Version::Any),
+            Some(Word::Create(at, data, options)) => last.create(at, data, options),
+        };
+        self.conn.multi(last).and_then(|_| Ok(()))
     }
 
     async fn remove(&self, state: State) -> Removed {

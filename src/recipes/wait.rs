@@ -98,18 +98,30 @@ impl Waiting<'_> {
                 Err(err) => Err(err),
             }
         };
+        self.for_word(gone, || format!("{ahead} ahead, the next of them {}", next.name())).await
+    }
+
+    /// Waits for `word`, or for about a session timeout: then it is looked again. `late` says what was
+    /// waited for.
+    ///
+    /// # Errors
+    ///
+    /// The own node is gone, the session over, or patience at an end.
+    pub(crate) async fn for_word(
+        &self,
+        word: impl Future<Output = Result<(), Error>>,
+        late: impl FnOnce() -> String,
+    ) -> Result<Woken, Error> {
         let err = tokio::select! {
             biased;
             loss = self.own_end() => return Err(loss_error(self.verb, self.own, loss)),
             _ = self.session.lost() => return Err(self.error(ErrorKind::SessionExpired)),
-            gone = gone => match gone {
+            word = word => match word {
                 Ok(()) => return Ok(Woken::ByEnd),
                 Err(err) => err,
             },
             () = self.patience.end() => {
-                let next = next.name();
-                let why = format!("{ahead} ahead, the next of them {next}");
-                return Err(self.error(ErrorKind::Timeout).with_detail(why));
+                return Err(self.error(ErrorKind::Timeout).with_detail(late()));
             }
             () = sleep(recheck(self.session)) => return Ok(Woken::ByChance),
         };
@@ -201,6 +213,6 @@ impl Waiting<'_> {
 }
 
 /// How long to wait at most between two looks at what a watch should have told.
-fn recheck(session: &Session) -> Duration {
+pub(crate) fn recheck(session: &Session) -> Duration {
     session.timeout().mul_f64(0.75 + fastrand::f64() / 2.0)
 }

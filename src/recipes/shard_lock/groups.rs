@@ -1,0 +1,327 @@
+//! The groups of a system as they stand in the tree: names, members, and who of them is there.
+
+use crate::conn::{Conn, ConnExt};
+use crate::error::{Error, ErrorKind};
+use crate::node::{Node, Stat, Version};
+use crate::path::ZkPath;
+use crate::request::{Multi, Read, ReadReply};
+
+use super::VERB;
+
+/// How the name of a group begins, and what stands in that of a member, and of a word of one.
+const GROUP: &str = "group-";
+const NODE: &str = "node-";
+const ACK: &str = "ack-";
+
+/// A system at one look.
+#[derive(Debug)]
+pub(super) struct View {
+    /// The facts about the base.
+    pub(super) base: Stat,
+    /// In the order of their names.
+    pub(super) groups: Vec<Group>,
+}
+
+/// A group at one look.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) path: ZkPath,
+    pub(super) stat: Stat,
+    /// Who is in it, in the order of ranges; `None` while it awaits members.
+    pub(super) members: Option<Vec<i32>>,
+    pub(super) nodes: Nodes,
+}
+
+/// The children of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Nodes {
+    /// The names and numbers of members, in the order of their names: the first one leads.
+    pub(super) members: Vec<(String, i32)>,
+    /// The names of the words of members who left in order.
+    pub(super) acks: Vec<String>,
+}
+
+impl Nodes {
+    /// Sorts out the children of the group at `path`; others than those of the protocol are passed
+    /// over.
+    ///
+    /// # Errors
+    ///
+    /// A number is behind the last one.
+    pub(super) fn of(path: &ZkPath, names: &[String]) -> Result<Self, Error> {
+        let mut nodes = Nodes::default();
+        for name in names {
+            if let Some(number) = number_in(name, NODE) {
+                let number = number.ok_or_else(|| wrapped(&path.child(name)))?;
+                nodes.members.push((name.clone(), number));
+            } else if name.starts_with(ACK) {
+                nodes.acks.push(name.clone());
+            }
+        }
+        nodes.members.sort();
+        Ok(nodes)
+    }
+
+    /// Whether the member with this number is there.
+    pub(super) fn has(&self, number: i32) -> bool {
+        self.members.iter().any(|(_, other)| *other == number)
+    }
+}
+
+impl Group {
+    fn of(path: ZkPath, node: &Node, names: &[String]) -> Result<Self, Error> {
+        let nodes = Nodes::of(&path, names)?;
+        let members = decode(&path, node)?;
+        Ok(Group { path, stat: node.stat, members, nodes })
+    }
+
+    /// Those who hold a range: listed, and there. A node that came too late to be listed holds none.
+    pub(super) fn holders(&self) -> Vec<&str> {
+        let listed = self.members.as_deref().unwrap_or_default();
+        let holders = self.nodes.members.iter().filter(|(_, number)| listed.contains(number));
+        holders.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whether somebody holds a range of it.
+    pub(super) fn is_held(&self) -> bool {
+        !self.holders().is_empty()
+    }
+
+    /// Whether it was published and nobody is left in it.
+    pub(super) fn is_over(&self) -> bool {
+        self.members.is_some() && self.nodes.members.is_empty()
+    }
+}
+
+impl View {
+    /// The groups as they are now but for `own`; `None` without a base.
+    ///
+    /// # Errors
+    ///
+    /// Of the reads; `Unexpected` where a group's data is no list of members.
+    pub(super) async fn of(
+        conn: &dyn Conn,
+        base: &ZkPath,
+        own: Option<&ZkPath>,
+    ) -> Result<Option<View>, Error> {
+        let listed = match conn.children(base).await {
+            Ok(listed) => listed,
+            Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        let mut paths = Vec::new();
+        for name in &listed.names {
+            let path = base.child(name);
+            match number_of_group(name) {
+                None => {}
+                Some(_) if own == Some(&path) => {}
+                Some(Some(_)) => paths.push(path),
+                Some(None) => return Err(wrapped(&path)),
+            }
+        }
+        // The data is read first: behind a published list nobody comes in, so whoever is not among
+        // the children then has gone for good.
+        let reads =
+            paths.iter().flat_map(|path| [Read::Get(path.clone()), Read::Children(path.clone())]);
+        let found = conn.read_many(reads).await?;
+        let mut groups = Vec::with_capacity(paths.len());
+        for (path, found) in paths.into_iter().zip(found.chunks(2)) {
+            match found {
+                [Ok(ReadReply::Node(node)), Ok(ReadReply::Children(names))] => {
+                    groups.push(Group::of(path, node, names)?);
+                }
+                [Err(err), _] | [_, Err(err)] if err.kind() != ErrorKind::NoNode => {
+                    return Err(err.clone());
+                }
+                // Gone meanwhile: it was over.
+                _ => {}
+            }
+        }
+        Ok(Some(View { base: listed.stat, groups }))
+    }
+
+    /// The group that awaits members.
+    ///
+    /// There is one, but for a moment in which two have been made: then it is the first by name, as
+    /// for the original, unless that one is empty and a later one is not.
+    pub(super) fn awaiting(&self) -> Option<&Group> {
+        let mut awaiting = self.groups.iter().filter(|group| group.members.is_none());
+        let peopled = awaiting.clone().find(|group| !group.nodes.members.is_empty());
+        peopled.or_else(|| awaiting.next())
+    }
+
+    /// A group that somebody holds a range of.
+    pub(super) fn held(&self) -> Option<&Group> {
+        self.groups.iter().find(|group| group.is_held())
+    }
+
+    /// The path that the server would give the next group: names of that kind are made by number, so
+    /// of all who make the next group one succeeds.
+    pub(super) fn next(&self, base: &ZkPath) -> ZkPath {
+        base.child(&format!("{GROUP}{:010}", creations(&self.base)))
+    }
+
+    /// Deletes what is over, and what was made in vain.
+    pub(super) async fn tidy(&self, conn: &dyn Conn) {
+        let awaiting = self.awaiting().map(|group| &group.path);
+        for group in &self.groups {
+            let in_vain = group.members.is_none()
+                && awaiting != Some(&group.path)
+                && group.nodes.members.is_empty();
+            if group.is_over() || in_vain {
+                delete(conn, &group.path, group.stat.version, &group.nodes.acks).await;
+            }
+        }
+    }
+}
+
+/// Deletes a group and the words in it, if it has neither changed nor got a member.
+pub(super) async fn delete(conn: &dyn Conn, group: &ZkPath, version: i32, acks: &[String]) {
+    let words =
+        acks.iter().fold(Multi::new(), |ops, name| ops.delete(group.child(name), Version::Any));
+    // Who looks next does it, if somebody came between.
+    let _ = conn.multi(words.delete(group, Version::Exact(version))).await;
+}
+
+/// The first group of a base that is not there yet.
+pub(super) fn first(base: &ZkPath) -> ZkPath {
+    base.child(&format!("{GROUP}{:010}", 0))
+}
+
+/// The number that the next node with a number below a node gets: how many were made there before.
+/// Servers show the creations and deletions as one: twice the creations, less the children.
+pub(super) fn creations(dir: &Stat) -> i32 {
+    (dir.cversion.wrapping_add(dir.num_children).cast_unsigned() >> 1).cast_signed()
+}
+
+/// The name of the member with this number.
+pub(super) fn node_name(number: i32) -> String {
+    format!("{NODE}{number:010}")
+}
+
+/// The name of a member up to its number, and that of a word.
+pub(super) fn stems() -> (&'static str, &'static str) {
+    (NODE, ACK)
+}
+
+/// The number in the name of a member; `None` if it is no member's.
+pub(super) fn member_number(name: &str) -> Option<i32> {
+    number_in(name, NODE).flatten()
+}
+
+/// The number in the name of a group: `None` if it is none, `Some(None)` behind the last number.
+fn number_of_group(name: &str) -> Option<Option<i32>> {
+    name.starts_with(GROUP).then(|| number_in(name, GROUP)).flatten()
+}
+
+/// The number behind `stem`, which may have something before it: as the original reads names.
+fn number_in(name: &str, stem: &str) -> Option<Option<i32>> {
+    let (_, text) = name.rsplit_once(stem)?;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.len() < 10 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(text.parse().ok().filter(|number| *number >= 0))
+}
+
+/// The members that a group's data lists; `None` while it lists none.
+///
+/// # Errors
+///
+/// `Unexpected`, of the group.
+pub(super) fn decode(path: &ZkPath, node: &Node) -> Result<Option<Vec<i32>>, Error> {
+    let data = &node.data;
+    if data.is_empty() {
+        return Ok(None);
+    }
+    let bad = |why: String| Error::new(VERB, path, ErrorKind::Unexpected).with_detail(why);
+    let (numbers, rest) = data.as_chunks::<4>();
+    if !rest.is_empty() {
+        let why = format!("its data has {} bytes; expected 4 for each member", data.len());
+        return Err(bad(why));
+    }
+    let members: Vec<i32> = numbers.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect();
+    let made = creations(&node.stat);
+    if let Some(number) = members.iter().find(|number| !(0..made).contains(*number)) {
+        return Err(bad(format!("its data lists member {number}, which was never made")));
+    }
+    let mut sorted = members.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    if sorted.len() < members.len() {
+        return Err(bad("its data lists a member twice".into()));
+    }
+    Ok(Some(members))
+}
+
+/// The data that lists these members.
+pub(super) fn encode(members: impl IntoIterator<Item = i32>) -> Vec<u8> {
+    members.into_iter().flat_map(i32::to_le_bytes).collect()
+}
+
+fn wrapped(path: &ZkPath) -> Error {
+    Error::new(VERB, path, ErrorKind::Unexpected)
+        .with_detail("numbers are used up; delete the path of the system while nobody is in it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(data: &[u8], made: i32) -> Node {
+        let stat = Stat { cversion: 2 * made, ..Stat::default() };
+        Node { data: data.to_vec().into(), stat }
+    }
+
+    #[test]
+    fn the_original_s_lists_are_read_and_written() {
+        let group = ZkPath::new("/sys/group-0000000002").unwrap();
+        let bytes = [0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0];
+        assert_eq!(decode(&group, &node(&bytes, 3)).unwrap(), Some(vec![0, 1, 2]));
+        assert_eq!(encode([0, 1, 2]), bytes);
+        assert_eq!(encode([258]), [2, 1, 0, 0]);
+        assert_eq!(decode(&group, &node(b"", 3)).unwrap(), None);
+    }
+
+    #[test]
+    fn data_that_is_no_list_is_an_error_of_its_group() {
+        let group = ZkPath::new("/sys/group-0000000002").unwrap();
+        for bytes in
+            [&b"0,1,2"[..], b"0,10", b"\xff\xff\xff\xff", b"\0\0\0\0\0\0\0\0", b"\x03\0\0\0"]
+        {
+            let err = decode(&group, &node(bytes, 3)).unwrap_err();
+            assert_eq!((err.kind(), err.path()), (ErrorKind::Unexpected, group.as_str()), "{err}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_the_original_does() {
+        assert_eq!(number_of_group("group-0000000007"), Some(Some(7)));
+        assert_eq!(number_of_group("group--2147483648"), Some(None));
+        for foreign in [
+            "group-7",
+            "group-",
+            "group-00000000x7",
+            "group",
+            "xgroup-0000000007",
+            "lock-0000000007",
+        ] {
+            assert_eq!(number_of_group(foreign), None, "{foreign}");
+        }
+        assert_eq!(member_number("node-0000000012"), Some(12));
+        assert_eq!(member_number("_c_0123-node-0000000012"), Some(12));
+        assert_eq!(member_number("ack-0000000012"), None);
+    }
+
+    #[test]
+    fn the_first_is_the_first_by_name() {
+        let group = ZkPath::new("/sys/group-0000000000").unwrap();
+        let names = ["node-0000000001", "ack-0000000002", "_c_7-node-0000000003", "other"];
+        let nodes = Nodes::of(&group, &names.map(str::to_owned)).unwrap();
+        let numbers: Vec<i32> = nodes.members.iter().map(|(_, number)| *number).collect();
+        assert_eq!(numbers, [3, 1]);
+        assert_eq!(nodes.acks, ["ack-0000000002"]);
+        let err = Nodes::of(&group, &["node--2147483648".to_owned()]).unwrap_err();
+        assert!(err.to_string().contains("used up"), "{err}");
+    }
+}

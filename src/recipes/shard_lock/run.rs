@@ -1,0 +1,149 @@
+//! The usual loop of a worker: a range, the work on it, a look, another range.
+
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::guard::{Shard, ShardGuard};
+use super::{ShardLock, VERB};
+use crate::background::sleep;
+use crate::error::{Error, ErrorKind};
+
+/// The pause behind a failed acquire, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+impl ShardLock {
+    /// Acquires a range and does `work` on it, over and over, until the work breaks or `stop` comes.
+    ///
+    /// When the work ends with `Continue` and a reshard is wanted, the range is acknowledged and
+    /// another one acquired; if none is, the work goes on with the same range. When it breaks, the
+    /// range is acknowledged. The work is told to end ([`Shard::stopped`]) when a reshard is wanted, the
+    /// range is lost, or `stop` comes, and is waited for: two of them never run at once here, and
+    /// work that does not listen holds everybody up. What it may not do behind a loss it asks
+    /// [`Shard::is_valid`], does by [`Shard::multi`], or marks with [`Shard::token`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
+    /// use std::future::pending;
+    /// use std::ops::ControlFlow;
+    /// use zkcells::MemoryConn;
+    /// use zkcells::recipes::ShardLock;
+    /// let positions = [0.1, 0.5, 0.9];
+    /// let shards = ShardLock::new(MemoryConn::new(), "/table");
+    /// let done = shards
+    ///     .run(pending(), |shard| async move {
+    ///         let rows = positions.iter().filter(|position| shard.contains(**position));
+    ///         ControlFlow::Break(rows.count())
+    ///     })
+    ///     .await?;
+    /// assert_eq!(done, 3);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Cancelled` when `stop` came, after the work has ended and the range was released: others are
+    /// asked to take it over. Errors of an acquire that another try may not meet are not told: it is
+    /// tried again, with a pause. Others, as `NoAuth`, are.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the work and releases in the background.
+    pub async fn run<T, F>(
+        &self,
+        stop: impl Future<Output = ()>,
+        mut work: impl FnMut(Shard) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = ControlFlow<T>>,
+    {
+        let mut stop = pin!(stop);
+        let mut pause = PAUSES.0;
+        loop {
+            let acquired = tokio::select! {
+                biased;
+                () = &mut stop => return Err(self.error(ErrorKind::Cancelled)),
+                acquired = self.acquire() => acquired,
+            };
+            match acquired {
+                Ok(guard) => {
+                    pause = PAUSES.0;
+                    if let Some(answer) = self.work_on(guard, &mut work, stop.as_mut()).await? {
+                        return Ok(answer);
+                    }
+                }
+                Err(err) if may_try_again(err.kind()) => {
+                    tokio::select! {
+                        () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                        () = &mut stop => return Err(self.error(ErrorKind::Cancelled)),
+                    }
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+                Err(err) => return Err(err.during(VERB)),
+            }
+        }
+    }
+
+    /// Does the work on one range until a reshard is wanted; its answer, if it broke.
+    async fn work_on<T, F: Future<Output = ControlFlow<T>>>(
+        &self,
+        guard: ShardGuard,
+        work: &mut impl FnMut(Shard) -> F,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Option<T>, Error> {
+        loop {
+            let (ended, interrupted) = once(&guard, work, stop.as_mut()).await;
+            // How it is given back is nothing to what was done while it was held.
+            if let ControlFlow::Break(answer) = ended {
+                let _ = guard.ack().await;
+                return Ok(Some(answer));
+            }
+            if interrupted {
+                let _ = guard.release().await;
+                return Err(self.error(ErrorKind::Cancelled));
+            }
+            match guard.check().await {
+                Ok(false) => tokio::task::yield_now().await,
+                // Whoever cannot be asked is asked again as a newcomer.
+                Ok(true) | Err(_) => {
+                    let _ = guard.ack().await;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// Does the work once, telling it if it is to end. Says what it returned, and whether `stop` came.
+async fn once<T, F: Future<Output = ControlFlow<T>>>(
+    guard: &ShardGuard,
+    work: &mut impl FnMut(Shard) -> F,
+    stop: Pin<&mut impl Future<Output = ()>>,
+) -> (ControlFlow<T>, bool) {
+    let (tell, told) = watch::channel(false);
+    let mut working = pin!(work(guard.shard().told_by(told)));
+    tokio::select! {
+        biased;
+        ended = &mut working => return (ended, false),
+        () = stop => {}
+    }
+    tell.send_replace(true);
+    (working.await, true)
+}
+
+/// Whether what ended so may be sought again.
+fn may_try_again(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::SessionExpired
+            | ErrorKind::Revoked
+            | ErrorKind::NotSent
+            | ErrorKind::Timeout
+            | ErrorKind::ConnectionLoss
+            | ErrorKind::OutcomeUnknown
+            | ErrorKind::Contended
+    )
+}
