@@ -2,11 +2,14 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+pub mod beds;
 pub mod contest;
 pub mod flawed;
 pub mod fleet;
 pub mod grants;
+pub mod original;
 pub mod random;
+pub mod ranges;
 pub mod recipes;
 pub mod rig;
 pub mod servers;
