@@ -85,7 +85,12 @@ pub(super) enum Verb {
 impl Verb {
     /// Whether `--timeout` is how long to wait for something to be ours.
     pub(super) fn waits(&self) -> bool {
-        matches!(self, Verb::Lock(_) | Verb::Elect(_) | Verb::Elock(_) | Verb::Qlock(_))
+        matches!(self, Verb::Lock(_) | Verb::Elect(_) | Verb::Qlock(_))
+    }
+
+    /// Whether it lists anything, as text or as JSON.
+    pub(super) fn lists(&self) -> bool {
+        !self.waits() && !matches!(self, Verb::Elock(_))
     }
 }
 

@@ -63,8 +63,7 @@ impl Context {
         minder: Minder,
         args: &Args,
     ) -> Self {
-        // What a command prints under a lock is its own.
-        let out = Output::new(args.json && !args.verb.waits());
+        let out = Output::new(args.json && args.verb.lists());
         Context { conn, cells, out, timeout, minder, tally: Tally::default(), code: None }
     }
 

@@ -9,6 +9,7 @@ use crate::watch::EventKind;
 
 use super::args;
 use super::context::{Context, LOST, NOT_ACQUIRED};
+use super::held::lost_error;
 use super::output::{Stop, complain};
 use super::signals::Signals;
 use super::target;
@@ -67,7 +68,7 @@ pub(super) async fn run(context: &mut Context, args: args::Elock) -> Result<(), 
     let Some(loss) = lost else {
         return context.out.line(format_args!("elock: released {path}"));
     };
-    complain(&super::held::lost_error(VERB, &path, loss));
+    complain(&lost_error(VERB, &path, loss, "it is held no longer"));
     context.end_with(LOST);
     Ok(())
 }

@@ -87,8 +87,8 @@ impl Outcome {
     ) {
         let lost = self.lost || released == Released::WasLost;
         if lost && !self.lost {
-            let err = Error::new(verb, path, ErrorKind::Revoked);
-            complain(&err.with_detail("it was found so when the command had ended"));
+            let then = "the command had ended";
+            complain(&lost_error(verb, path, Loss::Deleted, then));
         }
         context.end_with(if lost { LOST } else { self.code });
     }
@@ -160,20 +160,17 @@ impl Watch<'_> {
         if self.lost.is_none() {
             self.lost = Some(loss);
             self.group.signal(Signal::TERM);
-            complain(&lost_error(self.verb, self.path, loss));
+            complain(&lost_error(self.verb, self.path, loss, "the command is ended"));
         }
     }
 }
 
-/// Why it was lost.
-pub(super) fn lost_error(verb: &'static str, path: &ZkPath, loss: Loss) -> Error {
-    let (kind, detail) = match loss {
-        Loss::Deleted => (ErrorKind::Revoked, "the command is ended"),
-        Loss::SessionEnded => (ErrorKind::SessionExpired, "the command is ended"),
-        Loss::Unproven => (
-            ErrorKind::SessionExpired,
-            "no server confirms that the session lives, so it may be over; the command is ended",
-        ),
+/// Why it was lost, and what is done about it.
+pub(super) fn lost_error(verb: &'static str, path: &ZkPath, loss: Loss, then: &str) -> Error {
+    let (kind, why) = match loss {
+        Loss::Deleted => (ErrorKind::Revoked, ""),
+        Loss::SessionEnded => (ErrorKind::SessionExpired, ""),
+        Loss::Unproven => (ErrorKind::SessionExpired, "no server confirms that it lives; "),
     };
-    Error::new(verb, path, kind).with_detail(detail)
+    Error::new(verb, path, kind).with_detail(format!("{why}{then}"))
 }

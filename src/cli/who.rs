@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use crate::conn::{Conn, ConnExt as _};
@@ -13,13 +14,16 @@ use crate::recipes::{Contender, LockMode, LockNames, contenders};
 
 use super::args::Who;
 use super::context::{Context, Missing};
-use super::output::{Stop, table};
+use super::output::{Output, Stop, table};
 use super::target;
 
 const VERB: &str = "who";
 
 /// Where candidates of an election stand, below its path.
 const CANDIDATES: &str = "candidates";
+
+/// How many paths are looked at at once.
+const AT_ONCE: usize = 16;
 
 /// How much of a node's data is shown to people.
 const SHOWN: usize = 60;
@@ -37,8 +41,12 @@ pub(super) async fn run(context: &mut Context, args: Who) -> Result<(), Stop> {
     let missing = Missing::ignored_if(args.force);
     let targets = target::resolve(context, VERB, &args.paths, missing).await;
     let headers = targets.len() > 1;
-    for (n, target) in targets.into_iter().enumerate() {
-        let line = match line(&*context.conn, target.path).await {
+    let conn = context.conn.clone();
+    let asked = targets.into_iter().map(|target| line(&*conn, target.path));
+    let mut lines = stream::iter(asked).buffered(AT_ONCE);
+    let mut first = true;
+    while let Some(line) = lines.next().await {
+        let line = match line {
             Ok(line) => line,
             Err(err) => {
                 context.report_unless(missing, VERB, err);
@@ -53,21 +61,24 @@ pub(super) async fn run(context: &mut Context, args: Who) -> Result<(), Stop> {
             continue;
         }
         if headers {
-            if n > 0 {
-                context.out.line("")?;
-            }
-            context.out.line(format_args!("{}:", line.path))?;
+            let before = if first { "" } else { "\n" };
+            context.out.line(format_args!("{before}{}:", line.path))?;
+            first = false;
         }
-        if line.elects {
-            context.out.line("an election; these are its candidates")?;
-        }
-        if line.contenders.is_empty() {
-            context.out.line("nobody")?;
-        }
-        let rows: Vec<_> = line.contenders.iter().map(|one| row(one, line.elects)).collect();
-        table(&mut context.out, &rows)?;
+        show(&mut context.out, &line)?;
     }
     Ok(())
+}
+
+fn show(out: &mut Output, line: &Line) -> Result<(), Stop> {
+    if line.elects {
+        out.line("an election; these are its candidates")?;
+    }
+    if line.contenders.is_empty() {
+        out.line("nobody")?;
+    }
+    let rows: Vec<_> = line.contenders.iter().map(|one| row(one, line.elects)).collect();
+    table(out, &rows)
 }
 
 /// In one line, who holds what there is at `path`; `None` if nobody does, or that cannot be told.
@@ -76,9 +87,8 @@ pub(super) async fn holder(conn: &dyn Conn, path: &ZkPath) -> Option<String> {
     let first = line.contenders.iter().find(|contender| contender.holds)?;
     let waiting = line.contenders.iter().filter(|contender| !contender.holds).count();
     let (host, pid) = identity(first);
-    let age = age(first);
     let who = if pid == "-" { host } else { format!("{host} pid {pid}") };
-    Some(format!("held by {who} since {age}, {waiting} waiting"))
+    Some(format!("held by {who} for {}, {waiting} waiting", age(first)))
 }
 
 async fn line(conn: &dyn Conn, path: ZkPath) -> Result<Line, Error> {
