@@ -15,6 +15,7 @@
 //! ```
 
 mod contenders;
+mod delay;
 mod election;
 mod ending;
 mod fence;
@@ -24,6 +25,7 @@ mod line;
 mod lock;
 mod names;
 mod owner;
+mod pid_node;
 mod place;
 mod queue_lock;
 mod record;
@@ -38,5 +40,6 @@ pub use held::GuardState;
 pub use lock::Lock;
 pub use names::{LockMode, LockNames};
 pub use owner::Owner;
+pub use pid_node::{PidGuard, PidLoss, PidNode, PidPolicy, PidState};
 pub use queue_lock::QueueLock;
 pub use token::Token;

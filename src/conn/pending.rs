@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
@@ -19,9 +20,8 @@ pub struct Pending<T>(State<T>);
 
 enum State<T> {
     Ready(Option<Result<T, Error>>),
-    /// Never locked, as only its owner polls it: the mutex lets whoever has it in a field be shared
-    /// between threads.
-    Running(Mutex<Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>>),
+    /// Never locked: it is here so that whatever keeps an answer to come can be shared by threads.
+    Running(Mutex<BoxFuture<'static, Result<T, Error>>>),
 }
 
 impl<T: Send + 'static> Pending<T> {
@@ -53,8 +53,7 @@ impl<T: Send + 'static> Pending<T> {
                 Pending(State::Ready(answer.map(|answer| answer.and_then(next))))
             }
             State::Running(future) => {
-                let future = owned(future);
-                Pending::new(async move { future.await.and_then(next) })
+                Pending::new(async move { unshared(future).await.and_then(next) })
             }
         }
     }
@@ -66,15 +65,14 @@ impl<T: Send + 'static> Pending<T> {
                 Pending(State::Ready(answer.map(|answer| answer.map_err(change))))
             }
             State::Running(future) => {
-                let future = owned(future);
-                Pending::new(async move { future.await.map_err(change) })
+                Pending::new(async move { unshared(future).await.map_err(change) })
             }
         }
     }
 }
 
-fn owned<F>(future: Mutex<F>) -> F {
-    future.into_inner().unwrap_or_else(PoisonError::into_inner)
+fn unshared<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 // Nothing in it is pinned but the boxed future, which is pinned by its box.
@@ -117,5 +115,16 @@ impl<T> Responder<T> {
     /// Whether nobody waits any more.
     pub fn is_withdrawn(&self) -> bool {
         self.0.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_keeps_an_answer_to_come_may_go_to_another_thread_and_be_shared() {
+        fn is_shared<T: Send + Sync + 'static>() {}
+        is_shared::<Pending<()>>();
     }
 }

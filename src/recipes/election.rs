@@ -137,7 +137,8 @@ impl Election {
             waits_for: |_| true,
         };
         let dir = path.clone().map(|path| path.child("candidates"));
-        let line = Line { conn: Arc::new(conn), dir, form, acl: Acl::open(), verb: VERB };
+        let line =
+            Line { conn: Arc::new(conn), dir, form, acl: Acl::open(), delay: None, verb: VERB };
         Election { line, leader: path.map(|path| path.child("leader")), info: None }
     }
 
@@ -348,3 +349,6 @@ fn may_try_again(kind: ErrorKind) -> bool {
             | ErrorKind::Contended
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,11 @@ impl Ending {
         Ending(ending.boxed().shared())
     }
 
+    /// Of what is over already.
+    pub(crate) fn over(loss: Loss) -> Self {
+        Ending(std::future::ready(loss).boxed().shared())
+    }
+
     /// How it ended, if it has, as far as is known here. No I/O, but for a watch that fired.
     pub(crate) fn told(&self) -> Option<Loss> {
         self.0.clone().now_or_never()

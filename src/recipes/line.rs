@@ -11,7 +11,11 @@
 //! reply makes no second one; it goes with its session, and every way out removes it ([`Place`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::delay;
 use super::ending::Ending;
 use super::guard::Guard;
 use super::held::Held;
@@ -41,6 +45,8 @@ pub(crate) struct Line {
     pub(crate) dir: Result<ZkPath, Error>,
     pub(crate) form: Form,
     pub(crate) acl: Vec<Acl>,
+    /// The pause behind a holder who died.
+    pub(crate) delay: Option<Duration>,
     /// What errors call it.
     pub(crate) verb: &'static str,
 }
@@ -63,6 +69,7 @@ struct Contender {
     place: Place,
     path: ZkPath,
     stat: Stat,
+    /// The end of the own node, from when it is watched.
     ending: Option<Ending>,
 }
 
@@ -86,9 +93,13 @@ impl Line {
                     let own = contender.path.name();
                     match standing(&children.names, own, self.form.waits_for) {
                         Standing::Missing => {
+                            contender.place.keep();
                             return Err(self.waiting(&contender, patience).missing().await);
                         }
                         Standing::First => {
+                            if let Some(delay) = self.delay {
+                                self.take_over(&mut contender, dir, delay, patience).await?;
+                            }
                             if let Some(hold) = self.hold(&contender, held.take(), patience).await?
                             {
                                 return Ok(Some(self.guard(contender, hold)));
@@ -99,12 +110,17 @@ impl Line {
                             return Ok(None);
                         }
                         Standing::Behind(name, ahead) => {
-                            contender.watch_own();
+                            contender.ending = Some(contender.place.ending());
                             let waiting = self.waiting(&contender, patience);
                             woken = waiting.for_end_of(&dir.child(&name), ahead).await?;
                             alone = ahead == 1;
                         }
                     }
+                }
+                // The directory is gone, and the own node with it.
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    contender.place.keep();
+                    return Err(self.waiting(&contender, patience).missing().await);
                 }
                 Err(err) => self.waiting(&contender, patience).bear(err).await?,
             }
@@ -127,20 +143,22 @@ impl Line {
         patience: Patience,
     ) -> Result<(Contender, Result<Children, Error>), Error> {
         let by = patience.deadline();
-        let id = names::random_id();
-        let owner = Owner::here(&id);
-        let options = CreateOptions::from(Mode::EphemeralSequential)
-            .with_acl(self.acl.clone())
-            .with_id(match self.form.names {
-                LockNames::Curator => names::dashed(&id),
-                _ => id.clone(),
-            });
-        let stem = (self.form.stem)(self.form.names, &id);
+        let long = Deadline::after(Deadline::DEFAULT);
         for round in 0..ROUNDS {
             pause::after(round, patience.remaining()).await;
             let session = self.session(dir, by).await?;
+            // What an earlier round left is removed by its own id.
+            let id = names::random_id();
+            let data = Bytes::from(Owner::here(&id).to_json());
+            let options = CreateOptions::from(Mode::EphemeralSequential)
+                .with_acl(self.acl.clone())
+                .with_id(match self.form.names {
+                    LockNames::Curator => names::dashed(&id),
+                    _ => id.clone(),
+                });
+            let stem = (self.form.stem)(self.form.names, &id);
             let conn = BoundConn::new(self.conn.clone(), &session).by(by);
-            let mut place = Place::ask(&conn, &session, (dir, &stem), &owner, &options);
+            let mut place = Place::ask(&conn, &session, (dir, &stem), data, &options);
             let listing = conn.children(dir);
             match place.made().await {
                 Ok((path, stat)) => {
@@ -151,6 +169,8 @@ impl Line {
                     return Ok((contender, listing.await));
                 }
                 Err(err) if err.kind() == ErrorKind::NoNode => self.make(&conn, dir).await?,
+                // Whatever there is of it is removed by its place, and another try has another id.
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown && !long.is_past() => {}
                 Err(err) if err.kind() == ErrorKind::NodeExists => {
                     return Err(err.with_detail(
                         "the directory's numbers are used up; delete it while nobody is in it",
@@ -192,6 +212,20 @@ impl Line {
         }
     }
 
+    async fn take_over(
+        &self,
+        contender: &mut Contender,
+        dir: &ZkPath,
+        delay: Duration,
+        patience: Patience,
+    ) -> Result<(), Error> {
+        let ending = contender.place.ending();
+        let Contender { conn, session, place, path, stat, .. } = contender;
+        let waiting =
+            Waiting { conn, session, own: path, ending: Some(&ending), patience, verb: self.verb };
+        delay::take_over(conn, dir, (path, stat), delay, &waiting, place).await
+    }
+
     /// Proof that the own node is there, unless `held` is one.
     ///
     /// `None`: nothing was proved; look again.
@@ -214,7 +248,7 @@ impl Line {
     }
 
     fn guard(&self, mut contender: Contender, hold: Hold) -> Guard {
-        let ending = contender.watch_own();
+        let ending = contender.place.ending();
         let Contender { conn, session, place, path, stat, .. } = contender;
         let conn = conn.by(None);
         let token = Token::new(session.cell(), 0, self.form.mode, stat.czxid);
@@ -255,19 +289,5 @@ impl Line {
             }
             _ => err,
         }
-    }
-}
-
-impl Contender {
-    /// Watches the own node from now on, if that is not done.
-    fn watch_own(&mut self) -> Ending {
-        let Contender { conn, session, path, stat, .. } = &*self;
-        let watch = || {
-            let pause = session.timeout() / 6;
-            Ending::of(conn.clone().by(None), path.clone(), stat.czxid, pause)
-        };
-        let ending = self.ending.clone().unwrap_or_else(watch);
-        self.ending = Some(ending.clone());
-        ending
     }
 }

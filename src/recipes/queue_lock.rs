@@ -28,6 +28,7 @@ use super::place::Place;
 use super::record::Record;
 use super::token::Token;
 use super::wait::{Patience, Waiting};
+use crate::background::KEEPER;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
@@ -73,7 +74,11 @@ struct Turn {
     path: ZkPath,
     stat: Stat,
     ending: Ending,
+    place: Place,
 }
+
+/// A wait that has not found the node yet: dropped, it finds and removes it all the same.
+struct LookingUp(Option<QueueLock>);
 
 impl QueueLock {
     /// The turn of the node at `path`, which exists. Nothing is done yet.
@@ -155,20 +160,24 @@ impl QueueLock {
     /// Dropping the future leaves the node as it is; it may have been granted.
     pub async fn turn(&self, wait: Duration) -> Result<Token, Error> {
         let patience = if wait.is_zero() { Patience::None } else { Patience::within(wait) };
-        let turn = self.look_up().await?;
+        let mut turn = self.look_up().await?;
+        turn.place.keep();
         turn.granted(patience).await?.ok_or_else(|| self.late())
     }
 
     async fn guard(&self, patience: Patience) -> Result<Option<Guard>, Error> {
-        let turn = self.look_up().await?;
-        if turn.stat.is_ephemeral() && !turn.session.owns(&turn.stat) {
+        let mut looking = LookingUp(Some(self.clone()));
+        let found = self.look_up().await;
+        looking.0 = None;
+        let mut turn = found?;
+        if turn.is_another_s() {
+            turn.place.keep();
             return Err(Error::new(VERB, &turn.path, ErrorKind::BadArguments).with_detail(
                 "it is an ephemeral node of another session; create it by this connection",
             ));
         }
-        let mut place = Place::taken_over(&turn.conn, &turn.session, turn.path.clone(), turn.stat);
         let Some(token) = turn.granted(patience).await? else {
-            place.keep();
+            turn.place.keep();
             return Ok(None);
         };
         let hold = loop {
@@ -181,7 +190,7 @@ impl QueueLock {
                 Err(err) => turn.waiting(patience).bear(err).await?,
             }
         };
-        let Turn { conn, path, ending, .. } = turn;
+        let Turn { conn, path, ending, place, .. } = turn;
         Ok(Some(Guard::new(Held { conn, path, hold, ending, token }, place)))
     }
 
@@ -195,9 +204,9 @@ impl QueueLock {
         let conn = BoundConn::new(self.conn.clone(), &session);
         match conn.exists(&path).await.map_err(|err| err.during(VERB))? {
             Some(stat) => {
-                let pause = session.timeout() / 6;
-                let ending = Ending::of(conn.clone(), path.clone(), stat.czxid, pause);
-                Ok(Turn { conn, session, dir, path, stat, ending })
+                let mut place = Place::taken_over(&conn, &session, path.clone(), stat);
+                let ending = place.ending();
+                Ok(Turn { conn, session, dir, path, stat, ending, place })
             }
             None => Err(Error::new(VERB, &path, ErrorKind::NoNode)),
         }
@@ -225,7 +234,29 @@ enum View {
     Missing,
 }
 
+impl Drop for LookingUp {
+    fn drop(&mut self) {
+        let Some(lock) = self.0.take() else { return };
+        let removal = async move {
+            if let Ok(mut turn) = lock.look_up().await {
+                if turn.is_another_s() {
+                    turn.place.keep();
+                } else {
+                    turn.place.leave().await;
+                }
+            }
+        };
+        // Without a thread nothing waits in the background either.
+        let _ = KEEPER.spawn(removal);
+    }
+}
+
 impl Turn {
+    /// Whether the node lives as long as another session.
+    fn is_another_s(&self) -> bool {
+        self.stat.is_ephemeral() && !self.session.owns(&self.stat)
+    }
+
     /// Waits for the grant; `None` without patience.
     async fn granted(&self, patience: Patience) -> Result<Option<Token>, Error> {
         loop {
@@ -320,3 +351,6 @@ impl Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
