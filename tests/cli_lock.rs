@@ -6,14 +6,14 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::{Direction, FaultProxy};
 use zkcells::{Conn as _, ConnExt as _, Mode, ZkConn};
 
 /// Who traps TERM and goes on, with a child that ignores it.
-const STUBBORN: &str = "trap '' TERM; sleep 1000 & trap 'echo TERM' TERM; echo up
+const STUBBORN: &str = "trap '' TERM; sleep 1000 & trap 'echo TERM' TERM; echo up $PPID
     while :; do wait; done";
 
 /// How long anything may take before it counts as not coming.
@@ -77,8 +77,9 @@ impl Site {
         output.lines().map(String::from).collect()
     }
 
-    /// When the node of whoever holds `l` goes away, by what another session sees.
-    fn end_of_holder(&self) -> Receiver<Instant> {
+    /// Who is alive of a process group in the moment when another session sees that the node of
+    /// whoever holds `l` is gone.
+    fn end_of_holder(&self, group: u32) -> Receiver<Vec<String>> {
         let (tell, told) = mpsc::channel();
         let (started, ready) = mpsc::channel();
         let (nyc, path) = (self.nyc.clone(), self.path("l"));
@@ -91,13 +92,27 @@ impl Site {
                 assert!(stat.is_some());
                 started.send(()).unwrap();
                 watch.await;
-                tell.send(Instant::now()).unwrap();
+                tell.send(living(group)).unwrap();
                 conn.close().await.unwrap();
             });
         });
         ready.recv_timeout(PATIENCE).unwrap();
         told
     }
+}
+
+/// The processes of a group that are not dead.
+fn living(group: u32) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let stats = processes.filter_map(|one| std::fs::read_to_string(one.path().join("stat")).ok());
+    stats
+        .filter(|stat| {
+            // Behind the name, which may hold anything: state, parent, group.
+            let mut words = stat.rsplit(')').next().unwrap().split_whitespace();
+            let dead = matches!(words.next(), Some("Z" | "X"));
+            !dead && words.nth(1) == Some(&group.to_string())
+        })
+        .collect()
 }
 
 impl Drop for Site {
@@ -131,8 +146,8 @@ fn signal(process: u32, name: &str) {
 struct Running {
     child: Child,
     lines: Receiver<String>,
-    /// When the last process that could print was gone.
-    silent: Receiver<Instant>,
+    /// Told when the last process that could print is gone.
+    silent: Receiver<()>,
 }
 
 impl Running {
@@ -149,7 +164,7 @@ impl Running {
             let output = BufReader::new(File::open(pipe).unwrap());
             // The test may have seen enough.
             output.lines().map_while(Result::ok).for_each(|line| drop(print.send(line)));
-            let _ = end.send(Instant::now());
+            let _ = end.send(());
         });
         Running { child, lines, silent }
     }
@@ -159,8 +174,14 @@ impl Running {
         self.lines.recv_timeout(PATIENCE).expect("a line")
     }
 
+    /// Waits until the script is up, and returns the process group that it is in.
+    fn up(&self) -> u32 {
+        let line = self.line();
+        line.strip_prefix("up ").expect("up and the group").parse().unwrap()
+    }
+
     /// Waits until nobody is left who could print, neither a child nor a grandchild.
-    fn silent(&self) -> Instant {
+    fn silent(&self) {
         self.silent.recv_timeout(PATIENCE).expect("all of the group dead")
     }
 
@@ -212,8 +233,8 @@ fn the_command_knows_its_token_and_later_grants_have_greater_ones() {
 #[test]
 fn who_does_not_get_it_in_time_is_told_who_has_it() {
     let zk = Site::new();
-    let holder = zk.start(&[], "echo up; exec sleep 1000");
-    assert_eq!(holder.line(), "up");
+    let holder = zk.start(&[], "echo up $PPID; exec sleep 1000");
+    holder.up();
     for wait in ["0", "0s", "300ms"] {
         let (code, output, errors) = zk.lock(&["--timeout", wait], "echo never");
         assert_eq!((code, output.as_str()), (Some(5), ""), "{errors}");
@@ -252,7 +273,7 @@ fn one_command_runs_at_a_time() {
 fn an_operators_delete_ends_the_whole_group() {
     let zk = Site::new();
     let running = zk.start(&[], STUBBORN);
-    assert_eq!(running.line(), "up");
+    running.up();
     assert_eq!(zk.run(&["rm", &format!("{}/*", zk.path("l"))]), done(""));
     assert_eq!(running.line(), "TERM");
     let (code, errors) = running.ended();
@@ -267,13 +288,13 @@ fn cut_off_from_the_cell_all_are_dead_before_another_can_have_the_lock() {
     let proxy = runtime.block_on(FaultProxy::to(&nyc)).unwrap();
     let zk = Site::at(&proxy.addr(), "3s");
     let running = zk.start(&[], STUBBORN);
-    assert_eq!(running.line(), "up");
-    let end = zk.end_of_holder();
+    let group = running.up();
+    let end = zk.end_of_holder(group);
     proxy.black_hole(Direction::Both);
     assert_eq!(running.line(), "TERM");
     assert!(end.try_recv().is_err(), "the lock was free when the command was told to end");
-    let dead = running.silent();
-    assert!(dead < end.recv_timeout(PATIENCE).unwrap(), "the lock was free before all were dead");
+    running.silent();
+    assert_eq!(end.recv_timeout(PATIENCE).unwrap(), [""; 0]);
     let mut child = running.child;
     assert_eq!(child.wait().unwrap().code(), Some(4));
 }
@@ -282,11 +303,11 @@ fn cut_off_from_the_cell_all_are_dead_before_another_can_have_the_lock() {
 fn killed_with_its_holder() {
     let zk = Site::at(&LocalCells::up().unwrap().addrs("nyc").unwrap(), "2s");
     let mut running = zk.start(&[], STUBBORN);
-    assert_eq!(running.line(), "up");
-    let end = zk.end_of_holder();
+    let group = running.up();
+    let end = zk.end_of_holder(group);
     running.signal("-KILL");
-    let dead = running.silent();
-    assert!(dead < end.recv_timeout(PATIENCE).unwrap());
+    running.silent();
+    assert_eq!(end.recv_timeout(PATIENCE).unwrap(), [""; 0]);
     running.child.wait().unwrap();
     assert_eq!(zk.lock(&["--timeout", "10s"], "echo mine"), done("mine\n"));
 }
@@ -295,11 +316,11 @@ fn killed_with_its_holder() {
 fn a_holder_that_stands_still_does_not_let_its_command_go_on() {
     let zk = Site::at(&LocalCells::up().unwrap().addrs("nyc").unwrap(), "2s");
     let running = zk.start(&[], STUBBORN);
-    assert_eq!(running.line(), "up");
-    let end = zk.end_of_holder();
+    let group = running.up();
+    let end = zk.end_of_holder(group);
     running.signal("-STOP");
-    let dead = running.silent();
-    assert!(dead < end.recv_timeout(PATIENCE).unwrap());
+    running.silent();
+    assert_eq!(end.recv_timeout(PATIENCE).unwrap(), [""; 0]);
     running.signal("-CONT");
     let mut child = running.child;
     assert_eq!(child.wait().unwrap().code(), Some(4));
@@ -309,9 +330,10 @@ fn a_holder_that_stands_still_does_not_let_its_command_go_on() {
 fn a_signal_goes_to_the_command_and_its_answer_is_the_exit_code() {
     let zk = Site::new();
     for (name, code) in [("INT", 11), ("TERM", 12), ("HUP", 13)] {
-        let script = format!("trap 'echo bye; exit {code}' {name}; echo up; sleep 1000 & wait");
+        let script =
+            format!("trap 'echo bye; exit {code}' {name}; echo up $PPID; sleep 1000 & wait");
         let running = zk.start(&[], &script);
-        assert_eq!(running.line(), "up");
+        running.up();
         running.signal(&format!("-{name}"));
         assert_eq!(running.line(), "bye");
         assert_eq!(running.ended(), (Some(code), String::new()), "{name}");
@@ -323,7 +345,7 @@ fn a_signal_goes_to_the_command_and_its_answer_is_the_exit_code() {
 fn a_signal_that_is_not_heeded_is_followed_by_the_kill() {
     let zk = Site::new();
     let running = zk.start(&["--kill-after", "1s"], STUBBORN);
-    assert_eq!(running.line(), "up");
+    running.up();
     running.signal("-TERM");
     assert_eq!(running.line(), "TERM");
     assert_eq!(running.ended(), (Some(137), String::new()));
@@ -333,13 +355,14 @@ fn a_signal_that_is_not_heeded_is_followed_by_the_kill() {
 #[test]
 fn who_is_left_behind_by_the_command_is_ended_before_the_release() {
     let zk = Site::new();
-    let left = "(trap 'echo TERM' TERM; echo up; touch up; sleep 1000 & while :; do wait; done) &
+    let left =
+        "(trap 'echo TERM' TERM; echo up $PPID; touch up; sleep 1000 & while :; do wait; done) &
         while [ ! -e up ]; do sleep 0.01; done; exit 3";
     let running = zk.start(&["--kill-after", "500ms"], left);
-    assert_eq!(running.line(), "up");
-    let end = zk.end_of_holder();
+    let group = running.up();
+    let end = zk.end_of_holder(group);
     assert_eq!(running.line(), "TERM");
-    assert!(running.silent() < end.recv_timeout(PATIENCE).unwrap());
+    assert_eq!(end.recv_timeout(PATIENCE).unwrap(), [""; 0]);
     let mut child = running.child;
     assert_eq!(child.wait().unwrap().code(), Some(3));
 }
@@ -374,8 +397,8 @@ fn a_leader_runs_its_command_and_is_shown() {
     assert_eq!((late.0, late.2.lines().count()), (Some(5), 1), "{late:?}");
     leader.signal("-TERM");
     assert_eq!(leader.ended(), (Some(143), String::new()));
-    let next = Running::of(elect(&["--", "sh", "-c"]), &zk.dir, "echo up; exec sleep 1000");
-    assert_eq!(next.line(), "up");
+    let next = Running::of(elect(&["--", "sh", "-c"]), &zk.dir, "echo up $PPID; exec sleep 1000");
+    next.up();
     assert_eq!(zk.run(&["rm", &format!("{path}/candidates/*")]), done(""));
     let (code, errors) = next.ended();
     assert_eq!((code, errors.lines().count()), (Some(4), 1), "{errors}");
@@ -469,4 +492,14 @@ fn a_node_waits_for_its_turn_in_a_queue() {
     let waited = told(waiting.unwrap().wait_with_output().unwrap());
     assert_eq!((waited.0, waited.1), (Some(0), format!("qlock: locked {second}\n")));
     assert_eq!(zk.run(&["qlock", &zk.path("q/none")]).0, Some(1));
+}
+
+#[test]
+fn a_supervisor_that_stands_still_does_not_keep_the_group() {
+    let zk = Site::new();
+    let stop = "while :; do kill -STOP $PPID; sleep 0.01; done";
+    let running = zk.start(&[], &format!("trap '{stop}' TERM; echo up $PPID; sleep 1000 & wait"));
+    running.up();
+    assert_eq!(zk.run(&["rm", &format!("{}/*", zk.path("l"))]), done(""));
+    assert_eq!(running.ended().0, Some(4));
 }

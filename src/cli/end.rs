@@ -110,6 +110,9 @@ async fn drive(args: Args, cells: Cells) -> End {
         End::Code(LOST) => patience.min(GOODBYE),
         _ => patience,
     };
+    // A signal that was for the verb is not for what follows.
+    let fresh = if minder.ends_process() { None } else { Signals::new().ok() };
+    let mut signals = fresh.unwrap_or(signals);
     tokio::select! {
         // A session that cannot be closed ends by itself; the command's own outcome stands.
         _ = tokio::time::timeout(patience, conn.close()) => end,
