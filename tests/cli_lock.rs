@@ -503,3 +503,23 @@ fn a_supervisor_that_stands_still_does_not_keep_the_group() {
     assert_eq!(zk.run(&["rm", &format!("{}/*", zk.path("l"))]), done(""));
     assert_eq!(running.ended().0, Some(4));
 }
+
+#[test]
+fn who_has_left_the_group_ends_with_the_lock_only_if_that_is_lost() {
+    let zk = Site::new();
+    // It ends by TERM, so nobody is left of the group when the stray is.
+    let stray = zk.start(&[], "setsid sleep 1000 & echo up $PPID; exec sleep 1000");
+    stray.up();
+    assert_eq!(zk.run(&["rm", &format!("{}/*", zk.path("l"))]), done(""));
+    assert_eq!(stray.ended().0, Some(4));
+
+    let left = "setsid sh -c 'echo away $$; exec sleep 1000' & read x <go; exit 3";
+    assert!(Command::new("mkfifo").arg(zk.dir.join("go")).status().unwrap().success());
+    let mut running = zk.start(&[], left);
+    let away = running.line();
+    std::fs::write(zk.dir.join("go"), "\n").unwrap();
+    assert_eq!(running.child.wait().unwrap().code(), Some(3));
+    // Still there to be ended.
+    signal(away.strip_prefix("away ").unwrap().parse().unwrap(), "-KILL");
+    running.silent();
+}

@@ -224,7 +224,7 @@ When the lock is lost, the whole group is sent TERM, and KILL while servers sure
 nobody else. If they do not answer, TERM comes when a sixth of the session timeout is left, KILL at
 the end; if they say that it is lost, or somebody deleted our node, KILL comes within a second. The
 group also dies with this process, even if that is killed or stopped. Whoever leaves the group is
-sent no TERM.
+sent no TERM, and killed only when the lock is lost.
 
 HUP, INT and TERM are passed on to the group. If standard input and output are the terminal, the
 command has it: ^C goes there, and ^Z stops nobody. What was ignored (nohup) stays so.

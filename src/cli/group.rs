@@ -18,10 +18,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, WaitId, WaitIdOptions, WaitOptions, getpgrp, kill_process_group, set_child_subreaper,
-    test_kill_process_group, waitid, waitpgid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpgrp, getpid, kill_process,
+    kill_process_group, set_child_subreaper, test_kill_process_group, waitid, waitpgid, waitpid,
 };
-use rustix::process::{Signal, getpid};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::unix::pipe;
@@ -44,6 +43,17 @@ pub(super) struct Group {
     _heard: PipeReader,
     children: unix::Signal,
     reaped: bool,
+    /// Children of whoever became this process by an `exec`.
+    others: Vec<Pid>,
+}
+
+/// Who is to be ended with a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// Those in the group.
+    Group,
+    /// All that the command has started, wherever they are.
+    All,
 }
 
 /// The time since boot, which counts while the machine sleeps.
@@ -65,6 +75,7 @@ impl Group {
         // Whoever is left when the supervisor was killed comes to us, to be buried.
         set_child_subreaper(Some(getpid()))?;
         let children = signal(SignalKind::child())?;
+        let others = self::children();
         let (heard, feed) = io::pipe()?;
         let feed = pipe::Sender::from_owned_fd(OwnedFd::from(feed))?;
         let terminal = foreground();
@@ -81,7 +92,8 @@ impl Group {
             .args(command)
             .envs(environment.iter().map(|(key, value)| (key, value)));
         let leader = Pid::from_child(&supervisor.spawn()?);
-        let group = Group { leader, feed: Some(feed), _heard: heard, children, reaped: false };
+        let group =
+            Group { leader, feed: Some(feed), _heard: heard, children, reaped: false, others };
         if terminal.is_some() {
             // If the terminal is gone meanwhile, so is the need for it.
             let _ = tcsetpgrp(io::stdin(), leader);
@@ -143,7 +155,7 @@ impl Group {
 
     /// Behind [`ended`](Self::ended): kills who is left, waits until nobody is, and returns the exit
     /// code. `false`: somebody is left who cannot be ended.
-    pub(super) async fn gone(mut self) -> (u8, bool) {
+    pub(super) async fn gone(mut self, whom: Whom) -> (u8, bool) {
         self.kill();
         let mut code = None;
         let end = Deadline::after(GONE);
@@ -154,13 +166,26 @@ impl Group {
                     code = status.exit_status().or(status.terminating_signal().map(|n| 128 + n));
                 }
             }
-            let gone = test_kill_process_group(self.leader).is_err();
+            let strays = if whom == Whom::All { self.end_strays() } else { 0 };
+            let gone = strays == 0 && test_kill_process_group(self.leader).is_err();
             if gone || end.is_past() {
                 let code = code.and_then(|code| u8::try_from(code).ok());
                 return (code.unwrap_or(1), gone);
             }
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Kills those who left the group, and came to us with the end of the supervisor. How many there
+    /// were.
+    fn end_strays(&self) -> usize {
+        let strays = self::children().into_iter().filter(|child| !self.others.contains(child));
+        let ended = strays.map(|stray| {
+            // Not ours to kill: it is told that somebody is left.
+            let _ = kill_process(stray, Signal::KILL);
+            let _ = waitpid(Some(stray), WaitOptions::NOHANG);
+        });
+        ended.count()
     }
 }
 
@@ -179,4 +204,16 @@ fn foreground() -> Option<Pid> {
     }
     let own = getpgrp();
     (tcgetpgrp(&terminal).ok()? == own).then_some(own)
+}
+
+/// The children of this process, as far as they can be seen.
+pub(super) fn children() -> Vec<Pid> {
+    let mut children = Vec::new();
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    for thread in threads {
+        let list = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let pids = list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+        children.extend(pids);
+    }
+    children
 }

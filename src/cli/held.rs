@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::args::Run;
 use super::context::{Context, LOST};
-use super::group::Group;
+use super::group::{Group, Whom};
 use super::output::{Stop, complain};
 use super::signals::Signals;
 use crate::deadline::Deadline;
@@ -68,7 +68,8 @@ pub(super) async fn run(
         watch.lose(guard.lost().await);
     }
     let lost = watch.lost.is_some();
-    let (code, gone) = watch.group.gone().await;
+    // Whoever left the group on purpose may stay, unless there is no lock any more.
+    let (code, gone) = watch.group.gone(if lost { Whom::All } else { Whom::Group }).await;
     if !gone {
         let err = Error::new(verb, path, ErrorKind::Unexpected);
         complain(&err.with_detail("not all processes of the command could be ended"));

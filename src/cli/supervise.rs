@@ -19,7 +19,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::args;
-use super::group::since_boot;
+use super::group::{Whom, children, since_boot};
 use super::output::complain;
 use super::signals::heeded;
 use crate::error::{Error, ErrorKind};
@@ -219,28 +219,7 @@ impl Lead {
     }
 }
 
-/// Who may be left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whom {
-    /// Those in the group.
-    Group,
-    /// All that the command has started, wherever they are.
-    All,
-}
-
 fn to_group(signal: Signal) {
     // This process is in it, so there is somebody.
     let _ = kill_process_group(getpgrp(), signal);
-}
-
-/// The children of this process, as far as they can be seen.
-fn children() -> Vec<Pid> {
-    let mut children = Vec::new();
-    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    for thread in threads {
-        let list = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        let pids = list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
-        children.extend(pids);
-    }
-    children
 }

@@ -96,7 +96,12 @@ async fn line(conn: &dyn Conn, path: ZkPath) -> Result<Line, Error> {
     if !found.is_empty() {
         return Ok(Line { path, elects: false, contenders: found });
     }
-    let candidates = contenders(conn, path.child(CANDIDATES)).await?;
+    let candidates = match contenders(conn, path.child(CANDIDATES)).await {
+        Ok(found) => found,
+        // Below /zk there are cells only.
+        Err(err) if err.kind() == ErrorKind::UnknownCell => Vec::new(),
+        Err(err) => return Err(err),
+    };
     if candidates.is_empty() && conn.exists(&path).await?.is_none() {
         return Err(Error::new(VERB, &path, ErrorKind::NoNode));
     }
