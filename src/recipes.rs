@@ -27,6 +27,7 @@ mod names;
 mod owner;
 mod pid_node;
 mod place;
+mod proof;
 mod queue_lock;
 mod record;
 mod token;

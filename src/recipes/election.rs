@@ -137,8 +137,7 @@ impl Election {
             waits_for: |_| true,
         };
         let dir = path.clone().map(|path| path.child("candidates"));
-        let line =
-            Line { conn: Arc::new(conn), dir, form, acl: Acl::open(), delay: None, verb: VERB };
+        let line = Line::new(Arc::new(conn), dir, form, VERB);
         Election { line, leader: path.map(|path| path.child("leader")), info: None }
     }
 

@@ -88,7 +88,7 @@ impl Guard {
 
     /// The session that it hangs on.
     pub fn session(&self) -> &Session {
-        self.held.hold.session()
+        &self.held.session
     }
 
     /// Until when it is surely held, by what is proved now, unless somebody deletes the own node.
@@ -140,7 +140,7 @@ impl Guard {
             return Released::WasLost;
         }
         // Later proofs do not count: a node that we removed ourselves is not lost.
-        let until = self.held.hold.valid_until();
+        let until = self.held.proof.valid_until();
         tokio::select! {
             biased;
             removed = self.place.leave() => match removed {
@@ -181,6 +181,15 @@ pub async fn with<T>(guard: Guard, work: impl Future<Output = T>) -> Result<T, E
     // The work was done while it was held; how the release goes is nothing to it.
     let _ = guard.release().await;
     done
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // By now there may be another's node of the same name.
+        if self.held.loss() == Some(Loss::Deleted) {
+            self.place.keep();
+        }
+    }
 }
 
 impl fmt::Debug for Guard {

@@ -61,16 +61,7 @@ impl Lock {
             // Whoever reads shares with nobody who locks.
             waits_for: |_| true,
         };
-        Lock {
-            line: Line {
-                conn: Arc::new(conn),
-                dir: path.into_path(),
-                form,
-                acl: Acl::open(),
-                delay: None,
-                verb: "acquire",
-            },
-        }
+        Lock { line: Line::new(Arc::new(conn), path.into_path(), form, "acquire") }
     }
 
     /// The same with the node names of another system, for paths that its clients use too.

@@ -147,16 +147,11 @@ impl Place {
         }
     }
 
-    /// What tells of the end of the node, which is there; watched from the first call on.
-    pub(crate) fn ending(&mut self) -> Ending {
-        let (conn, session) = (&self.way.conn, &self.way.session);
-        let ending = self.ending.get_or_insert_with(|| match &self.state {
-            State::Made(path, stat) => {
-                Ending::of(conn.clone(), path.clone(), stat.czxid, session.timeout() / 6)
-            }
-            _ => Ending::over(Loss::Deleted),
-        });
-        ending.clone()
+    /// What tells of the end of the node, which is at `path`.
+    pub(crate) fn ending(&mut self, path: &ZkPath, stat: &Stat) -> Ending {
+        let Way { conn, session, .. } = &self.way;
+        let watch = || Ending::of(conn.clone(), path.clone(), stat.czxid, session.timeout() / 6);
+        self.ending.get_or_insert_with(watch).clone()
     }
 
     /// Removes the node, and says how it went.

@@ -25,6 +25,7 @@ use super::guard::Guard;
 use super::held::{Held, loss_error};
 use super::names::LockMode;
 use super::place::Place;
+use super::proof::Proof;
 use super::record::Record;
 use super::token::Token;
 use super::wait::{Patience, Waiting};
@@ -190,8 +191,9 @@ impl QueueLock {
                 Err(err) => turn.waiting(patience).bear(err).await?,
             }
         };
-        let Turn { conn, path, ending, place, .. } = turn;
-        Ok(Some(Guard::new(Held { conn, path, hold, ending, token }, place)))
+        let Turn { conn, session, path, ending, place, .. } = turn;
+        let proof = Proof::held(hold);
+        Ok(Some(Guard::new(Held { conn, path, session, proof, ending, token }, place)))
     }
 
     async fn look_up(&self) -> Result<Turn, Error> {
@@ -205,7 +207,7 @@ impl QueueLock {
         match conn.exists(&path).await.map_err(|err| err.during(VERB))? {
             Some(stat) => {
                 let mut place = Place::taken_over(&conn, &session, path.clone(), stat);
-                let ending = place.ending();
+                let ending = place.ending(&path, &stat);
                 Ok(Turn { conn, session, dir, path, stat, ending, place })
             }
             None => Err(Error::new(VERB, &path, ErrorKind::NoNode)),
@@ -295,25 +297,26 @@ impl Turn {
             return Ok(View::Missing);
         }
         let record = Record::of(&dir).filter(|record| !record.released);
-        if let Some(record) = record {
-            if record.is_of(own, &self.stat) {
-                // By a write whose reply was lost, or in an earlier wait.
-                return Ok(View::Granted(dir));
-            }
-            if record.holder != own && names.contains(&record.holder) {
-                let holder = self.dir.child(&record.holder);
-                let stat = self.conn.exists(&holder).await?;
-                if stat.is_some_and(|stat| stat.czxid == record.czxid) {
-                    return Ok(View::Behind(holder));
-                }
-            }
+        if record.as_ref().is_some_and(|record| record.is_of(own, &self.stat)) {
+            // By a write whose reply was lost, or in an earlier wait.
+            return Ok(View::Granted(dir));
         }
         // Sorted by their bytes, as connections list them.
-        let before = names.iter().take_while(|name| *name != own).last();
-        Ok(match before {
-            Some(name) => View::Behind(self.dir.child(name)),
-            None => View::First(dir),
-        })
+        if let Some(before) = names.iter().take_while(|name| *name != own).last() {
+            return Ok(View::Behind(self.dir.child(before)));
+        }
+        // Only the first waits for a holder whose name sorts behind its own, or all would be woken.
+        if let Some(record) = record
+            && record.holder != own
+            && names.contains(&record.holder)
+        {
+            let holder = self.dir.child(&record.holder);
+            let stat = self.conn.exists(&holder).await?;
+            if stat.is_some_and(|stat| stat.czxid == record.czxid) {
+                return Ok(View::Behind(holder));
+            }
+        }
+        Ok(View::First(dir))
     }
 
     /// Writes the own grant down; `None` when the queue is not as it was read.

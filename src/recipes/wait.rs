@@ -135,7 +135,7 @@ impl Waiting<'_> {
 
     async fn own_end(&self) -> Loss {
         match self.ending {
-            Some(ending) => ending.wait().await,
+            Some(ending) => ending.wait_long().await,
             None => std::future::pending().await,
         }
     }
@@ -154,6 +154,8 @@ impl Waiting<'_> {
             ErrorKind::TooManyWatches => LONG_PAUSE,
             // The list must be read; the node before us need not.
             ErrorKind::NoAuth if err.op() == "exists" => LONG_PAUSE,
+            // The directory is gone, and the own node went before it.
+            ErrorKind::NoNode => return Err(self.missing().await),
             _ => return Err(err),
         };
         self.in_time()?;

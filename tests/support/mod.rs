@@ -2,7 +2,13 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+pub mod contest;
+pub mod flawed;
+pub mod fleet;
+pub mod grants;
 pub mod random;
+pub mod recipes;
+pub mod rig;
 pub mod servers;
 
 use std::future::Future;

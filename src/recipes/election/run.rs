@@ -38,7 +38,7 @@ impl Leadership {
 
     /// The session that it hangs on.
     pub fn session(&self) -> &Session {
-        self.held.hold.session()
+        &self.held.session
     }
 
     /// Whether it lasts at this moment. No I/O.

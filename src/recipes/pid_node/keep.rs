@@ -17,6 +17,7 @@ use crate::path::ZkPath;
 use crate::recipes::held::Held;
 use crate::recipes::names::LockMode;
 use crate::recipes::place::{Place, Removed, is_over};
+use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting};
 use crate::request::{Multi, MultiReply};
@@ -85,11 +86,16 @@ impl Keeping {
             };
             self.was_held = true;
             self.now.send_replace(Now::Held(there.held.clone()));
+            let mut there = there;
             let loss = tokio::select! {
                 biased;
                 () = &mut stop => break self.leave(Some(there)).await,
                 loss = there.held.lost() => loss,
             };
+            if loss == Loss::Deleted {
+                // By now there may be another's, or a new one of ours.
+                there.place.keep();
+            }
             self.now.send_replace(Now::Away);
             // What is not proved may still be there; else nothing of it is left to remove.
             kept = (loss == Loss::Unproven).then_some(there);
@@ -285,14 +291,15 @@ impl Keeping {
         if let Some(mut doubt) = self.doubt.take() {
             doubt.keep();
         }
-        let ending = place.ending();
+        let ending = place.ending(&self.path, &stat);
         let hold = match conn.hold_seen(&self.path).await {
             Ok(hold) => hold,
             Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
             Err(err) => return Err(err.into()),
         };
         let token = Token::new(session.cell(), 0, LockMode::Exclusive, stat.czxid);
-        let held = Held { conn, path: self.path.clone(), hold, ending, token };
+        let (session, proof) = (session.clone(), Proof::held(hold));
+        let held = Held { conn, path: self.path.clone(), session, proof, ending, token };
         Ok(Some(Kept { place, held: Arc::new(held) }))
     }
 }
