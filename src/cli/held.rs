@@ -24,7 +24,7 @@ const MARGIN: Duration = Duration::from_millis(200);
 
 /// How often at least the clock is looked at: timers stand still while the machine sleeps.
 const TICK: Duration = Duration::from_millis(250);
-const BREATH: Duration = Duration::from_millis(1);
+const BREATH: Duration = Duration::from_millis(10);
 
 /// How a command went.
 #[derive(Debug)]
