@@ -523,3 +523,13 @@ fn who_has_left_the_group_ends_with_the_lock_only_if_that_is_lost() {
     signal(away.strip_prefix("away ").unwrap().parse().unwrap(), "-KILL");
     running.silent();
 }
+
+#[test]
+fn who_ends_soon_behind_the_command_is_not_disturbed() {
+    let zk = Site::new();
+    // The command is gone, and this one has something to say yet.
+    let late = "(while kill -0 $$; do sleep 0.01; done; echo late) & exit 3";
+    let running = zk.start(&[], late);
+    assert_eq!(running.line(), "late");
+    assert_eq!(running.ended(), (Some(3), String::new()));
+}

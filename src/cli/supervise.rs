@@ -31,6 +31,10 @@ const NOT_FOUND: u8 = 127;
 /// How often at least the clock is looked at: timers stand still while the machine sleeps.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How long those may take to end by themselves whom the command has left behind: the end of a
+/// pipeline has something to write yet, a daemon has to leave the group.
+const LEAVE: Duration = Duration::from_millis(500);
+
 /// How often those that are left are killed one by one, and the pause behind each round.
 const KILLS: u32 = 100;
 const KILL_PAUSE: Duration = Duration::from_millis(2);
@@ -149,19 +153,26 @@ impl Lead {
     /// Waits until nobody but this process is left of the group, and says who has to be killed
     /// instead when it may wait no longer.
     async fn attend(&mut self, stops: &mut unix::Signal, kill_after: Duration) -> Option<Whom> {
-        let mut stay = Duration::MAX;
+        // When those are told to end, and killed, whom the command has left behind.
+        let (mut tell, mut stay) = (Duration::MAX, Duration::MAX);
         while self.are_left(Whom::Group) {
-            if self.status.is_some() && stay == Duration::MAX {
-                // The command has ended, and left somebody behind.
-                stay = since_boot().saturating_add(kill_after);
-                to_group(Signal::TERM);
-                to_group(Signal::CONT);
-            }
             let now = since_boot();
-            let left = self.until.min(stay).saturating_sub(now);
-            if left.is_zero() {
-                return Some(if self.until <= now { Whom::All } else { Whom::Group });
+            if self.status.is_some() && stay == Duration::MAX {
+                tell = tell.min(now.saturating_add(LEAVE));
+                if tell <= now {
+                    stay = now.saturating_add(kill_after);
+                    to_group(Signal::TERM);
+                    to_group(Signal::CONT);
+                }
             }
+            if self.until <= now {
+                return Some(Whom::All);
+            }
+            if stay <= now {
+                return Some(Whom::Group);
+            }
+            let next = if stay == Duration::MAX { tell } else { stay };
+            let left = self.until.min(next).saturating_sub(now);
             tokio::select! {
                 until = hear(&self.feed) => match until {
                     Some(until) => self.until = until,

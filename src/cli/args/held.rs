@@ -12,8 +12,8 @@ use crate::recipes::LockNames;
 #[command(after_help = "\
 The command gets the grant's token in $ZK_TOKEN, its number alone in $ZK_TOKEN_ZXID (a later grant
 has a greater one), and the path in $ZK_LOCK_PATH. It runs in a process group of its own, and the
-lock is released only when nobody is left in that group: who is left when the command has ended is
-sent TERM, and KILL later.
+lock is released only when nobody is left in that group: who is left half a second after the command
+has ended is sent TERM, and KILL later.
 
 When the lock is lost, the whole group is sent TERM, and KILL while servers surely give the lock to
 nobody else. If they do not answer, TERM comes when a sixth of the session timeout is left, KILL at
