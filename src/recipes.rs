@@ -41,7 +41,7 @@
 //!
 //! # What it costs
 //!
-//! An uncontended lock costs three requests in two round trips: the list and the own node in one
+//! An uncontended lock costs three requests in two round trips: the own node and the list in one
 //! flight, and the deletion. A waiter costs two watches and is woken once, when its turn comes. A
 //! guard costs one committed write in every sixth of the session timeout, for all guards of the same
 //! session together: with the default of 15 s, 0.4 writes a second for each process and cell that
