@@ -78,9 +78,8 @@ impl Arena {
         // First whoever holds it for long, so that it is surely lost once.
         let clung = async {
             loop {
-                match *contest.clung.lock().unwrap() {
-                    Some(client) => break client,
-                    None => {}
+                if let Some(client) = *contest.clung.lock().unwrap() {
+                    break client;
                 }
                 turn().await;
             }

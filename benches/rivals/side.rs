@@ -1,6 +1,6 @@
 //! Another library's side of a benchmark: a process that is told in words what to do, and answers in
 //! JSON. What it understands is said at the top of `kazoo_locks.py`.
-#![allow(dead_code, reason = "each benchmark uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each benchmark uses a part of it")]
 
 use std::path::Path;
 use std::process::Stdio;

@@ -183,6 +183,15 @@ pub async fn with<T>(guard: Guard, work: impl Future<Output = T>) -> Result<T, E
     done
 }
 
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // By now there may be another's node of the same name.
+        if self.held.loss() == Some(Loss::Deleted) {
+            self.place.keep();
+        }
+    }
+}
+
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")

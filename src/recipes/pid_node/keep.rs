@@ -86,11 +86,16 @@ impl Keeping {
             };
             self.was_held = true;
             self.now.send_replace(Now::Held(there.held.clone()));
+            let mut there = there;
             let loss = tokio::select! {
                 biased;
                 () = &mut stop => break self.leave(Some(there)).await,
                 loss = there.held.lost() => loss,
             };
+            if loss == Loss::Deleted {
+                // By now there may be another's, or a new one of ours.
+                there.place.keep();
+            }
             self.now.send_replace(Now::Away);
             // What is not proved may still be there; else nothing of it is left to remove.
             kept = (loss == Loss::Unproven).then_some(there);
