@@ -3,7 +3,7 @@
 //! Another recipe joins in with a few lines here: an implementation of [`Recipe`], [`Held`] for its
 //! guard if that is one of its own, and a line in [`all`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use std::time::Duration;
 
@@ -268,14 +268,19 @@ impl Recipe for TheElection {
 /// [`PidNode`], waiting for another's to go, up to its first loss.
 pub struct ThePidNode;
 
+/// Whoever lost it does not come back before the next one was in.
 struct FirstPid {
-    guard: PidGuard,
+    guard: Mutex<Option<PidGuard>>,
+    path: ZkPath,
     token: Token,
 }
 
 impl Held for FirstPid {
     fn is_valid(&self) -> bool {
-        self.guard.token().as_ref() == Some(&self.token) && self.guard.state() == PidState::Held
+        let guard = self.guard.lock().unwrap();
+        guard.as_ref().is_some_and(|guard| {
+            guard.token().as_ref() == Some(&self.token) && guard.state() == PidState::Held
+        })
     }
     /// It promises nothing but the moment.
     fn valid_until(&self) -> Deadline {
@@ -285,13 +290,14 @@ impl Held for FirstPid {
         &self.token
     }
     fn path(&self) -> &ZkPath {
-        self.guard.path()
+        &self.path
     }
     fn lost(&self) -> BoxFuture<'_, Loss> {
         async {
             while self.is_valid() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            drop(self.guard.lock().unwrap().take());
             Loss::Unproven
         }
         .boxed()
@@ -299,8 +305,11 @@ impl Held for FirstPid {
     fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
         async move {
             let was_lost = !self.is_valid();
-            let released = self.guard.release().await;
-            if was_lost { Released::WasLost } else { released }
+            let guard = self.guard.lock().unwrap().take();
+            match guard {
+                Some(guard) if !was_lost => guard.release().await,
+                _ => Released::WasLost,
+            }
         }
         .boxed()
     }
@@ -316,7 +325,8 @@ impl ThePidNode {
         let token = guard.token();
         let path = guard.path().clone();
         let lost = || Error::new("pid_node", &path, zkcells::ErrorKind::SessionExpired);
-        Ok(boxed(FirstPid { token: token.ok_or_else(lost)?, guard }))
+        let token = token.ok_or_else(lost)?;
+        Ok(boxed(FirstPid { guard: Mutex::new(Some(guard)), path, token }))
     }
 }
 
