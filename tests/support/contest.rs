@@ -1,5 +1,6 @@
 //! Clients that take something from each other, hold it, write with its token, and give it up.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,6 +47,8 @@ struct Client {
     late: FencedRegister,
     grants: Grants,
     rng: Rng,
+    /// Whether this is about to hold for the first time, and is to do so for long.
+    first: bool,
     stop: Arc<AtomicBool>,
     clung: Arc<Mutex<Option<usize>>>,
 }
@@ -72,6 +75,7 @@ impl Contest {
                 late: FencedRegister::new(conn.clone(), format!("{path}-register")),
                 grants: grants.clone(),
                 rng: rng.fork(),
+                first: number == 0,
                 stop: stop.clone(),
                 clung: clung.clone(),
             };
@@ -120,7 +124,8 @@ impl Client {
         let start = Deadline::now();
         let mut end = start;
         let long = match self.style {
-            Style::Mixed => self.rng.u8(..20) == 0,
+            // One of them surely is.
+            Style::Mixed => mem::take(&mut self.first) || self.rng.u8(..20) == 0,
             Style::Clings => true,
             Style::Fickle | Style::Brief => false,
         };
@@ -129,7 +134,9 @@ impl Client {
             false => Duration::from_millis(self.rng.u64(..20)),
         };
         let until = start.plus(if self.style == Style::Clings { 4 * until } else { until });
-        let (token, mut writes) = (held.token().clone(), 0);
+        let token = held.token().clone();
+        // A write that a server keeps for itself would tell its client that something is wrong.
+        let mut writes = if self.style == Style::Clings { 3 } else { 0 };
         *self.clung.lock().unwrap() = long.then_some(self.number);
         let mut was_valid = false;
         while !self.is_over() {

@@ -76,8 +76,7 @@ pub async fn session_over(rig: Rig) {
 pub async fn session_said_to_be_over(rig: Rig) {
     let (held, id) = (rig.take(&rig.faulty).await, rig.session().await.id());
     let next = rig.contend(&rig.well).await;
-    rig.proxy.tell_expired();
-    rig.bitten(|bites| bites.told_expired == 1).await;
+    rig.told_expired().await;
     rig.loses(held, next, &[Loss::SessionEnded], id).await;
 }
 

@@ -70,9 +70,10 @@ pub async fn restrict(rig: &Rig, perms: Perms) {
     let everybody = Acl { perms, ..Acl::open().remove(0) };
     rig.third.set_acl(rig.dir(), vec![everybody], Version::Any).await.unwrap();
     // The leader goes by the old list until it has applied the change, which is a moment behind a
-    // follower's word that it is done.
+    // follower's word that it is done; and so does any other follower.
     for _ in 0..3 {
         rig.third.sync(rig.dir()).await.unwrap();
+        rig.faulty.sync(rig.dir()).await.unwrap();
     }
 }
 

@@ -67,8 +67,7 @@ pub async fn session_over_waiting(rig: Rig) {
 pub async fn session_said_to_be_over_waiting(rig: Rig) {
     let (holder, id) = (rig.take(&rig.well).await, rig.session().await.id());
     let contender = rig.contend_and_watch().await;
-    rig.proxy.tell_expired();
-    rig.bitten(|bites| bites.told_expired == 1).await;
+    rig.told_expired().await;
     rig.fails(holder, contender, ErrorKind::SessionExpired, (id, SOON)).await;
 }
 
