@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+pub mod cases;
 pub mod contest;
 pub mod flawed;
 pub mod fleet;
