@@ -26,6 +26,7 @@ mod owner;
 mod place;
 mod queue_lock;
 mod record;
+mod rw_lock;
 mod token;
 mod wait;
 
@@ -37,4 +38,5 @@ pub use lock::Lock;
 pub use names::{LockMode, LockNames};
 pub use owner::Owner;
 pub use queue_lock::QueueLock;
+pub use rw_lock::{RwLock, WriteGuard};
 pub use token::Token;

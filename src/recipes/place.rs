@@ -77,9 +77,18 @@ impl Place {
         options: &CreateOptions,
     ) -> Self {
         let asked = conn.create(dir.child(stem), owner.to_json(), options);
-        let id = owner.id.as_str().into();
+        Place::awaiting(conn, session, (dir, &owner.id), asked)
+    }
+
+    /// A place for which `asked` stands already, below `dir` and known by `id`.
+    pub(crate) fn awaiting(
+        conn: &BoundConn<Arc<dyn Conn>>,
+        session: &Session,
+        (dir, id): (&ZkPath, &str),
+        asked: Pending<(ZkPath, Stat)>,
+    ) -> Self {
         let conn = conn.clone().by(None);
-        let way = Way { conn, session: session.clone(), dir: dir.clone(), id };
+        let way = Way { conn, session: session.clone(), dir: dir.clone(), id: id.into() };
         Place { way, state: State::Asked(asked) }
     }
 
