@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
@@ -18,7 +19,8 @@ pub struct Pending<T>(State<T>);
 
 enum State<T> {
     Ready(Option<Result<T, Error>>),
-    Running(Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>),
+    /// Never locked: it is here so that whatever keeps an answer to come can be shared by threads.
+    Running(Mutex<Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>>),
 }
 
 impl<T: Send + 'static> Pending<T> {
@@ -29,7 +31,7 @@ impl<T: Send + 'static> Pending<T> {
 
     /// The answer of `future`.
     pub fn new(future: impl Future<Output = Result<T, Error>> + Send + 'static) -> Self {
-        Pending(State::Running(Box::pin(future)))
+        Pending(State::Running(Mutex::new(Box::pin(future))))
     }
 
     /// An answer to come and who gives it. A responder that is dropped
@@ -49,7 +51,9 @@ impl<T: Send + 'static> Pending<T> {
             State::Ready(answer) => {
                 Pending(State::Ready(answer.map(|answer| answer.and_then(next))))
             }
-            State::Running(future) => Pending::new(async move { future.await.and_then(next) }),
+            State::Running(future) => {
+                Pending::new(async move { unshared(future).await.and_then(next) })
+            }
         }
     }
 
@@ -59,9 +63,15 @@ impl<T: Send + 'static> Pending<T> {
             State::Ready(answer) => {
                 Pending(State::Ready(answer.map(|answer| answer.map_err(change))))
             }
-            State::Running(future) => Pending::new(async move { future.await.map_err(change) }),
+            State::Running(future) => {
+                Pending::new(async move { unshared(future).await.map_err(change) })
+            }
         }
     }
+}
+
+fn unshared<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 // Nothing in it is pinned but the boxed future, which is pinned by its box.
@@ -77,7 +87,9 @@ impl<T> Future for Pending<T> {
         match &mut self.0 {
             // Invariant: an answer is taken once, by the poll that returns Ready.
             State::Ready(answer) => Poll::Ready(answer.take().expect("polled after its answer")),
-            State::Running(future) => future.as_mut().poll(cx),
+            State::Running(future) => {
+                future.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
+            }
         }
     }
 }
@@ -102,5 +114,16 @@ impl<T> Responder<T> {
     /// Whether nobody waits any more.
     pub fn is_withdrawn(&self) -> bool {
         self.0.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_keeps_an_answer_to_come_may_go_to_another_thread_and_be_shared() {
+        fn is_shared<T: Send + Sync + 'static>() {}
+        is_shared::<Pending<()>>();
     }
 }

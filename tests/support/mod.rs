@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 pub mod random;
+pub mod recipes;
 pub mod servers;
 
 use std::future::Future;
