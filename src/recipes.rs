@@ -15,6 +15,7 @@
 //! ```
 
 mod contenders;
+mod election;
 mod ending;
 mod fence;
 mod guard;
@@ -31,6 +32,7 @@ mod token;
 mod wait;
 
 pub use contenders::{Contender, contenders};
+pub use election::{Election, Leader, LeaderGuard, Leadership};
 pub use fence::{FencedRegister, FencedValue};
 pub use guard::{Guard, Released, with};
 pub use held::GuardState;
