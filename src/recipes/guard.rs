@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::held::{GuardState, Held, loss_error};
 use super::place::{Place, Removed};
 use super::token::Token;
+use crate::background::sleep;
 use crate::conn::Pending;
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -143,13 +144,16 @@ impl Guard {
         if self.held.loss().is_some() {
             return Released::WasLost;
         }
+        // Not the word of the hold: a renewal may find the node that this removed gone, and may go on
+        // proving one that may not be removed.
+        let until = self.held.valid_until();
         tokio::select! {
             biased;
             removed = self.place.leave() => match removed {
                 Removed::ByUs => Released::Released,
                 Removed::Absent | Removed::WithSession => Released::WasLost,
             },
-            _ = self.held.hold.lost() => Released::WasLost,
+            () = sleep(until.remaining()) => Released::WasLost,
         }
     }
 }

@@ -137,6 +137,8 @@ impl Waiting<'_> {
             ErrorKind::TooManyWatches => LONG_PAUSE,
             // The list must be read; the node before us need not.
             ErrorKind::NoAuth if err.op() == "exists" => LONG_PAUSE,
+            // The directory is gone, and the own node went before it.
+            ErrorKind::NoNode => return Err(self.missing().await),
             _ => return Err(err),
         };
         self.in_time()?;

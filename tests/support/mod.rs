@@ -5,6 +5,7 @@
 pub mod beds;
 pub mod random;
 pub mod recipes;
+pub mod rig;
 pub mod servers;
 
 use std::future::Future;

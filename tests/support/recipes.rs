@@ -37,9 +37,15 @@ pub trait Recipe: Send + Sync + 'static {
         path.to_owned()
     }
 
-    /// Whether who came first gets it first.
-    fn is_fair(&self) -> bool {
-        true
+    /// How many reads a contender makes before it does nothing but wait: of the list, of whom it
+    /// waits for, of the own node.
+    fn reads_to_wait(&self) -> usize {
+        3
+    }
+
+    /// Names in its directory that are nobody's.
+    fn foreign(&self) -> Vec<&'static str> {
+        vec!["foreign", "lock-x", "a-0000000000"]
     }
 }
 
