@@ -14,7 +14,11 @@
 //! # Ok(()) }
 //! ```
 
+mod barrier;
 mod contenders;
+mod cyclic_barrier;
+mod directory;
+mod double_barrier;
 mod election;
 mod ending;
 mod fence;
@@ -24,6 +28,7 @@ mod line;
 mod lock;
 mod names;
 mod owner;
+mod passing;
 mod place;
 mod queue_lock;
 mod record;
@@ -31,7 +36,10 @@ mod rw_lock;
 mod token;
 mod wait;
 
+pub use barrier::Barrier;
 pub use contenders::{Contender, contenders};
+pub use cyclic_barrier::CyclicBarrier;
+pub use double_barrier::{DoubleBarrier, Inside};
 pub use election::{Election, Leader, LeaderGuard, Leadership};
 pub use fence::{FencedRegister, FencedValue};
 pub use guard::{Guard, Released, with};

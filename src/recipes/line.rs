@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use super::directory;
 use super::ending::Ending;
 use super::guard::Guard;
 use super::held::Held;
@@ -25,11 +26,10 @@ use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hold::Hold;
-use crate::node::{Acl, Children, CreateOptions, Mode, Perms, Stat};
+use crate::node::{Acl, Children, CreateOptions, Mode, Stat};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::session::Session;
-use crate::tree;
 
 /// How often a directory that others delete is made again.
 const ROUNDS: u32 = 10;
@@ -171,25 +171,13 @@ impl Line {
         }
     }
 
-    /// Makes the directory: a container, which servers delete when it is empty, unless clients of
-    /// another system count on it.
+    /// Makes the directory: a container, unless clients of another system count on it.
     async fn make(&self, conn: &dyn Conn, dir: &ZkPath) -> Result<(), Error> {
-        let open = |entry: &Acl| Acl { perms: Perms::DIRECTORY, ..entry.clone() };
-        let acl: Vec<Acl> = self.acl.iter().map(open).collect();
-        let with = |mode: Mode| CreateOptions::from(mode).with_acl(acl.clone());
         let mode = match self.form.names {
             LockNames::Kazoo => Mode::Persistent,
             _ => Mode::Container,
         };
-        let mut made = tree::create_all(conn, dir, "", with(mode)).await;
-        if made.as_ref().is_err_and(|err| err.kind() == ErrorKind::Unsupported) {
-            made = tree::create_all(conn, dir, "", with(Mode::Persistent)).await;
-        }
-        match made {
-            Ok(_) => Ok(()),
-            Err(err) if err.kind() == ErrorKind::NodeExists => Ok(()),
-            Err(err) => Err(err),
-        }
+        directory::make(conn, dir, "", &self.acl, mode).await
     }
 
     /// Proof that the own node is there, unless `held` is one.

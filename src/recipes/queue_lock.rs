@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::ending::Ending;
 use super::guard::Guard;
-use super::held::{Held, loss_error};
+use super::held::Held;
 use super::names::LockMode;
 use super::place::Place;
 use super::record::Record;
@@ -171,16 +171,7 @@ impl QueueLock {
             place.keep();
             return Ok(None);
         };
-        let hold = loop {
-            match turn.conn.hold_seen(&turn.path).await {
-                Ok(hold) if hold.is_valid() => break hold,
-                Ok(_) => turn.waiting(patience).in_time()?,
-                Err(err) if err.kind() == ErrorKind::NoNode => {
-                    return Err(loss_error(VERB, &turn.path, crate::hold::Loss::Deleted));
-                }
-                Err(err) => turn.waiting(patience).bear(err).await?,
-            }
-        };
+        let hold = turn.waiting(patience).hold().await?;
         let Turn { conn, path, ending, .. } = turn;
         Ok(Some(Guard::new(Held { conn, path, hold, ending, token }, place)))
     }

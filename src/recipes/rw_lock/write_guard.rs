@@ -193,17 +193,7 @@ impl<'a> Successor<'a> {
         let (path, stat) = place.made().await?;
         let (conn, session) = (self.conn().clone(), self.writer.hold.session());
         let ending = Ending::of(conn.clone(), path.clone(), stat.czxid, session.timeout() / 6);
-        let waiting = self.waiting(&path, Some(&ending));
-        let hold = loop {
-            match conn.hold_seen(&path).await {
-                Ok(hold) if hold.is_valid() => break hold,
-                Ok(_) => waiting.in_time()?,
-                Err(err) if err.kind() == ErrorKind::NoNode => {
-                    return Err(loss_error(VERB, &path, Loss::Deleted));
-                }
-                Err(err) => waiting.bear(err).await?,
-            }
-        };
+        let hold = self.waiting(&path, Some(&ending)).hold().await?;
         let first = &self.writer.token;
         let token = Token::new(first.cell(), first.epoch(), LockMode::Shared, first.zxid());
         Ok(Guard::new(Held { conn, path, hold, ending, token }, place))

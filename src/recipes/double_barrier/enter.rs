@@ -1,0 +1,479 @@
+//! The way in: an own node, and looks at the others until `ready` is made for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::exit::Inside;
+use super::round::{Agreed, Member, Ready, members, most_members};
+use super::{DoubleBarrier, READY, VERB};
+use crate::background::sleep;
+use crate::conn::bound::BoundConn;
+use crate::conn::{Conn, ConnExt};
+use crate::error::{Error, ErrorKind};
+use crate::node::{Children, CreateOptions, Mode, Node, Stat, Version};
+use crate::path::ZkPath;
+use crate::pause;
+use crate::recipes::directory;
+use crate::recipes::ending::Ending;
+use crate::recipes::guard::Guard;
+use crate::recipes::held::{Held, loss_error};
+use crate::recipes::names::{self, LockMode};
+use crate::recipes::owner::Owner;
+use crate::recipes::passing::bear;
+use crate::recipes::place::Place;
+use crate::recipes::token::Token;
+use crate::recipes::wait::{Patience, Waiting, recheck};
+use crate::request::Multi;
+use crate::session::Session;
+use crate::watch::{EventKind, Watch};
+
+/// How often a directory that others delete is made again.
+const ROUNDS: u32 = 10;
+/// How long a node of the own session may take to be removed.
+const REMOVAL: Duration = Duration::from_secs(1);
+
+/// A party on its way in, with its node.
+pub(super) struct Entrant<'a> {
+    barrier: &'a DoubleBarrier,
+    dir: &'a ZkPath,
+    seen: &'a AtomicUsize,
+    conn: BoundConn<Arc<dyn Conn>>,
+    session: Session,
+    place: Place,
+    own: ZkPath,
+    stat: Stat,
+    ending: Ending,
+    /// The random id of this attempt.
+    id: String,
+    /// What the directory was like at the first look.
+    first: Option<Children>,
+    /// Whether `ready` has been seen to come since the own node was made.
+    let_in: bool,
+}
+
+/// What an entrant sees at once.
+struct View {
+    dir: Node,
+    ready: Option<(Stat, Option<Ready>)>,
+    /// Of the change of `ready`.
+    watch: Watch,
+    children: Children,
+}
+
+/// What is to be done next.
+enum Next {
+    /// The round was begun by this transaction, as far as that is known, for these.
+    Inside(Option<i64>, Option<Vec<String>>),
+    /// Members of an earlier round are there.
+    Leave,
+    LookAgain,
+    Wait,
+}
+
+impl<'a> Entrant<'a> {
+    pub(super) async fn new(
+        barrier: &'a DoubleBarrier,
+        dir: &'a ZkPath,
+        own: &ZkPath,
+        seen: &'a AtomicUsize,
+    ) -> Result<Self, Error> {
+        let id = names::random_id();
+        let owner = Owner::here(&id);
+        let options =
+            CreateOptions::from(Mode::Ephemeral).with_acl(barrier.acl.clone()).with_id(id.as_str());
+        let mut waited = false;
+        for round in 0..ROUNDS {
+            pause::after(round, Duration::MAX).await;
+            let session = barrier.conn.session(dir).await?;
+            let conn = BoundConn::new(barrier.conn.clone(), &session);
+            let mut place = Place::ask(&conn, &session, (dir, &barrier.id), &owner, &options);
+            let err = match place.made().await {
+                Ok((own, stat)) if session.owns(&stat) => {
+                    let pause = session.timeout() / 6;
+                    let ending = Ending::of(conn.clone(), own.clone(), stat.czxid, pause);
+                    let (first, let_in) = (None, false);
+                    return Ok(Entrant {
+                        barrier,
+                        dir,
+                        seen,
+                        conn,
+                        session,
+                        place,
+                        own,
+                        stat,
+                        ending,
+                        id,
+                        first,
+                        let_in,
+                    });
+                }
+                Ok(_) => return Err(Error::new(VERB, own, ErrorKind::SessionExpired)),
+                Err(err) => err,
+            };
+            match err.kind() {
+                ErrorKind::NoNode => {
+                    let agreed = Agreed { parties: barrier.parties }.to_json();
+                    directory::make(&conn, dir, agreed, &barrier.acl, Mode::Container).await?;
+                }
+                // It may be ours, from an attempt that was dropped.
+                ErrorKind::NodeExists if !waited => {
+                    waited = true;
+                    if !is_left(&conn, &session, own).await? {
+                        return Err(taken(&conn, err).await);
+                    }
+                }
+                ErrorKind::NodeExists => return Err(taken(&conn, err).await),
+                _ => return Err(err),
+            }
+        }
+        Err(Error::new(VERB, dir, ErrorKind::Contended).with_detail("it keeps being deleted"))
+    }
+
+    /// Waits until `ready` is made for the own node; `None` while others are inside, and then the own
+    /// node is gone.
+    pub(super) async fn enter(mut self) -> Result<Option<Inside>, Error> {
+        loop {
+            let view = match self.view().await {
+                Ok(view) => view,
+                Err(err) => {
+                    self.waiting().bear(err).await?;
+                    continue;
+                }
+            };
+            if !view.children.names.iter().any(|name| *name == self.barrier.id) {
+                return Err(self.waiting().missing().await);
+            }
+            self.first.get_or_insert_with(|| view.children.clone());
+            match self.judge(&view).await {
+                Ok(Next::Inside(begun, members)) => {
+                    return self.inside(begun, members).await.map(Some);
+                }
+                Ok(Next::Leave) => {
+                    self.place.leave().await;
+                    return Ok(None);
+                }
+                Ok(Next::LookAgain) => self.waiting().in_time()?,
+                Ok(Next::Wait) => self.wait(view).await?,
+                Err(err) => self.waiting().bear(err).await?,
+            }
+        }
+    }
+
+    /// Looks at all that counts. The directory is read before `ready` and the list, so a condition on
+    /// its version holds for these too.
+    async fn view(&self) -> Result<View, Error> {
+        let ready = self.dir.child(READY);
+        let dir = self.conn.get(self.dir);
+        let stat = self.conn.exists_watch(&ready);
+        let listed = self.conn.children(self.dir);
+        let dir = dir.await.map_err(|err| self.deleted(err))?;
+        let (stat, watch) = stat.await?;
+        let children = listed.await.map_err(|err| self.deleted(err))?;
+        let ready = match stat {
+            None => None,
+            Some(stat) => match self.conn.get(&ready).await {
+                Ok(node) => Some((node.stat, Ready::parse(&node.data))),
+                Err(err) if err.kind() == ErrorKind::NoNode => None,
+                // Whoever may not read it may still go by it.
+                Err(err) if err.kind() == ErrorKind::NoAuth => Some((stat, None)),
+                Err(err) => return Err(err),
+            },
+        };
+        Ok(View { dir, ready, watch, children })
+    }
+
+    /// A directory that is gone took the own node along.
+    fn deleted(&self, err: Error) -> Error {
+        match err.kind() {
+            ErrorKind::NoNode => Error::new(VERB, &self.own, ErrorKind::Revoked),
+            _ => err,
+        }
+    }
+
+    async fn judge(&mut self, view: &View) -> Result<Next, Error> {
+        let names = view.children.names.iter().filter(|name| *name != READY);
+        let count = names.count();
+        self.seen.store(count, Ordering::Relaxed);
+        match &view.ready {
+            Some((stat, _)) if stat.czxid < self.stat.czxid => {
+                return self.behind(view, stat).await;
+            }
+            Some((stat, Some(ready))) => return self.let_in_by(stat, ready),
+            Some((stat, None)) => return self.let_in_by_others(view, Some(stat)).await,
+            None if self.let_in => return self.let_in_by_others(view, None).await,
+            None => {}
+        }
+        if let Some(next) = self.agree(view).await? {
+            return Ok(next);
+        }
+        if count < self.barrier.parties {
+            return Ok(Next::Wait);
+        }
+        let members = members(&self.conn, self.dir, &view.children.names).await?;
+        if members.len() < self.barrier.parties {
+            return Ok(Next::Wait);
+        }
+        let members = &members[..self.barrier.parties];
+        self.is_among(members)?;
+        self.make_ready(view, members).await
+    }
+
+    /// Agrees with the directory on how many it takes, if there is something to be done for that.
+    async fn agree(&self, view: &View) -> Result<Option<Next>, Error> {
+        let parties = self.barrier.parties;
+        match Agreed::parse(&view.dir.data) {
+            Some(agreed) if agreed.parties == parties => return Ok(None),
+            Some(agreed) => {
+                let members = members(&self.conn, self.dir, &view.children.names).await?;
+                if members.iter().any(|member| member.name != self.barrier.id) {
+                    return Err(self.disagreement(agreed.parties));
+                }
+                // Those who wanted that are gone.
+            }
+            None if view.dir.data.is_empty() => {}
+            // It is somebody else's to say what stands there.
+            None => return Ok(None),
+        }
+        let version = Version::Exact(view.dir.stat.version);
+        match self.conn.set(self.dir, Agreed { parties }.to_json(), version).await {
+            Ok(_) => Ok(Some(Next::LookAgain)),
+            Err(err) => match err.kind() {
+                ErrorKind::BadVersion | ErrorKind::OutcomeUnknown => Ok(Some(Next::LookAgain)),
+                // It cannot be written down, so each goes by its own number.
+                ErrorKind::NoAuth => Ok(None),
+                _ => Err(err),
+            },
+        }
+    }
+
+    /// An older `ready` was made for others. Without any of them it is a crash's, and removed.
+    async fn behind(&self, view: &View, ready: &Stat) -> Result<Next, Error> {
+        let members = members(&self.conn, self.dir, &view.children.names).await?;
+        if members.iter().any(|member| member.czxid < ready.czxid) {
+            return Ok(Next::Leave);
+        }
+        // Only one of those who see it removes it, or it would be that of the next round.
+        let agreed = Agreed { parties: self.barrier.parties }.to_json();
+        let removal = Multi::new()
+            .set(self.dir, agreed, Version::Exact(view.dir.stat.version))
+            .delete(self.dir.child(READY), Version::Any);
+        match self.conn.multi(removal).await {
+            Ok(_) => Ok(Next::LookAgain),
+            Err(err) => match err.kind() {
+                ErrorKind::BadVersion | ErrorKind::NoNode | ErrorKind::OutcomeUnknown => {
+                    Ok(Next::LookAgain)
+                }
+                _ => {
+                    Err(err.with_detail("members that are gone have left it, and it is in the way"))
+                }
+            },
+        }
+    }
+
+    fn let_in_by(&self, stat: &Stat, ready: &Ready) -> Result<Next, Error> {
+        if ready.parties != self.barrier.parties {
+            return Err(self.disagreement(ready.parties));
+        }
+        if !ready.members.contains(&self.barrier.id) {
+            return Err(self.surplus());
+        }
+        Ok(Next::Inside(Some(stat.czxid), Some(ready.members.clone())))
+    }
+
+    /// Another system's `ready` does not say for whom it was made.
+    async fn let_in_by_others(&self, view: &View, stat: Option<&Stat>) -> Result<Next, Error> {
+        let first = self.first.as_ref().unwrap_or(&view.children);
+        let most = most_members(first, &view.children);
+        if most < self.barrier.parties {
+            return Err(self.disagreement(most));
+        }
+        if let Some(stat) = stat {
+            let mut members = members(&self.conn, self.dir, &view.children.names).await?;
+            members.retain(|member| member.czxid < stat.czxid);
+            members.truncate(self.barrier.parties);
+            self.is_among(&members)?;
+        }
+        Ok(Next::Inside(stat.map(|stat| stat.czxid), None))
+    }
+
+    /// Makes `ready` if all `members` are there, and nobody has changed how many it takes.
+    async fn make_ready(&mut self, view: &View, members: &[Member]) -> Result<Next, Error> {
+        let ready = Ready {
+            parties: self.barrier.parties,
+            members: members.iter().map(|member| member.name.clone()).collect(),
+            id: self.id.clone(),
+        };
+        let options = CreateOptions::from(Mode::Persistent)
+            .with_acl(self.barrier.acl.clone())
+            .with_id(ready.id.as_str());
+        let mut making = Multi::new().check(self.dir, Version::Exact(view.dir.stat.version));
+        for member in members {
+            making = making.check(self.dir.child(&member.name), Version::Any);
+        }
+        let making = making.create(self.dir.child(READY), ready.to_json(), options);
+        match self.conn.multi(making).await {
+            Ok(_) => {
+                self.let_in = true;
+                Ok(Next::LookAgain)
+            }
+            Err(err) => match err.kind() {
+                // Somebody has gone, or was faster.
+                ErrorKind::NoNode | ErrorKind::NodeExists | ErrorKind::BadVersion => {
+                    Ok(Next::LookAgain)
+                }
+                _ => Err(err),
+            },
+        }
+    }
+
+    /// Waits until there may be something new.
+    async fn wait(&mut self, view: View) -> Result<(), Error> {
+        // One looks at each change, in case the last to come dies before it made `ready`.
+        let looks = view.children.names.first() == Some(&self.barrier.id);
+        let watched = looks.then(|| self.conn.children_watch(self.dir));
+        let listed = &view.children;
+        let changed = async {
+            match watched {
+                None => std::future::pending().await,
+                Some(watched) => match watched.await {
+                    Ok((now, watch)) if now.stat.cversion == listed.stat.cversion => {
+                        watch.await;
+                    }
+                    // It has changed meanwhile, or the next look will tell.
+                    _ => {}
+                },
+            }
+        };
+        tokio::select! {
+            biased;
+            loss = self.ending.wait() => Err(loss_error(VERB, &self.own, loss)),
+            _ = self.session.lost() => Err(Error::new(VERB, &self.own, ErrorKind::SessionExpired)),
+            event = view.watch => {
+                // It came behind the own node, even if it is gone again.
+                self.let_in |= event.kind == EventKind::Created;
+                Ok(())
+            }
+            () = changed => Ok(()),
+            () = sleep(recheck(&self.session)) => Ok(()),
+        }
+    }
+
+    /// Proves that the own node is there still.
+    async fn inside(
+        self,
+        begun: Option<i64>,
+        members: Option<Vec<String>>,
+    ) -> Result<Inside, Error> {
+        let hold = self.waiting().hold().await?;
+        let zxid = begun.unwrap_or(self.stat.czxid);
+        let token = Token::new(self.session.cell(), 0, LockMode::Shared, zxid);
+        let Entrant { barrier, conn, place, own: path, ending, .. } = self;
+        let guard = Guard::new(Held { conn, path, hold, ending, token }, place);
+        Ok(Inside::new(guard, barrier.clone(), begun, members))
+    }
+
+    fn is_among(&self, members: &[Member]) -> Result<(), Error> {
+        match members.iter().any(|member| member.name == self.barrier.id) {
+            true => Ok(()),
+            false => Err(self.surplus()),
+        }
+    }
+
+    fn surplus(&self) -> Error {
+        let why = format!("{} are there already", self.barrier.parties);
+        Error::new(VERB, self.dir, ErrorKind::Disagreement).with_detail(why)
+    }
+
+    fn disagreement(&self, theirs: usize) -> Error {
+        let why = format!("expected {} parties, and others expect {theirs}", self.barrier.parties);
+        Error::new(VERB, self.dir, ErrorKind::Disagreement).with_detail(why)
+    }
+
+    fn waiting(&self) -> Waiting<'_> {
+        Waiting {
+            conn: &self.conn,
+            session: &self.session,
+            own: &self.own,
+            ending: Some(&self.ending),
+            patience: Patience::Endless,
+            verb: VERB,
+        }
+    }
+}
+
+/// Whether a node of the own session goes before long.
+async fn is_left(
+    conn: &BoundConn<Arc<dyn Conn>>,
+    session: &Session,
+    own: &ZkPath,
+) -> Result<bool, Error> {
+    match conn.exists_watch(own).await? {
+        (None, _) => Ok(true),
+        (Some(stat), watch) if session.owns(&stat) => tokio::select! {
+            biased;
+            _ = watch => Ok(true),
+            () = sleep(REMOVAL) => Ok(false),
+        },
+        (Some(_), _) => Ok(false),
+    }
+}
+
+/// Whoever has the id, as far as its node says.
+async fn taken(conn: &dyn Conn, err: Error) -> Error {
+    let owner = match conn.get(err.path()).await {
+        Ok(node) => Owner::parse(&node.data),
+        Err(_) => None,
+    };
+    match owner {
+        Some(Owner { hostname, pid, .. }) => {
+            err.with_detail(format!("it is that of process {pid} on {hostname}"))
+        }
+        None => err,
+    }
+}
+
+/// Waits until the round that is on is over: `ready` gone, or all its members.
+pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Error> {
+    let mut round = None;
+    loop {
+        match look_at(conn, dir, &mut round).await {
+            Ok(None) => return Ok(()),
+            Ok(Some((ready, member))) => {
+                let session = conn.session(dir).await?;
+                tokio::select! {
+                    _ = ready => {}
+                    _ = member => {}
+                    () = sleep(recheck(&session)) => {}
+                }
+            }
+            Err(err) if err.kind() == ErrorKind::NoNode => return Ok(()),
+            Err(err) if err.kind() == ErrorKind::SessionExpired => {}
+            Err(err) => bear(err).await?,
+        }
+    }
+}
+
+/// Watches on `ready` and on a member of its round; `None` when that is over.
+async fn look_at(
+    conn: &Arc<dyn Conn>,
+    dir: &ZkPath,
+    round: &mut Option<i64>,
+) -> Result<Option<(Watch, Watch)>, Error> {
+    let (Some(ready), changed) = conn.exists_watch(dir.child(READY)).await? else {
+        return Ok(None);
+    };
+    if *round.get_or_insert(ready.czxid) != ready.czxid {
+        return Ok(None);
+    }
+    let names = conn.children(dir).await?.names;
+    for member in members(conn, dir, &names).await? {
+        if member.czxid < ready.czxid
+            && let (Some(stat), gone) = conn.exists_watch(dir.child(&member.name)).await?
+            && stat.czxid == member.czxid
+        {
+            return Ok(Some((changed, gone)));
+        }
+    }
+    Ok(None)
+}
