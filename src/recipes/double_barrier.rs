@@ -1,8 +1,8 @@
 //! A barrier at which all begin together, and from which all leave together.
 //!
 //! ```text
-//! <path>          a container; {"parties": 3}, as whoever made it had it
-//! <path>/<id>     one per member: ephemeral, its owner as JSON
+//! <path>          a container
+//! <path>/<id>     one per member: ephemeral; its owner and how many it takes, as JSON
 //! <path>/ready    while a round is on: {"parties": 3, "members": ["a", "b", "c"], "id": …}
 //!
 //!             n members                      exit            all others gone
@@ -10,10 +10,10 @@
 //! ```
 //!
 //! **In.** Whoever is there makes `ready` when it counts n members, in one transaction that checks
-//! each of them and how many it takes; so nobody is let in by a member that has gone. The last to come
-//! always counts n. If it dies over that, the member whose name sorts first looks at each change, and
-//! all look once in a session timeout. `ready` lets in those whose own node is older: it was made for
-//! them. It lists them, so one too many is told, and so is everybody who takes another n.
+//! each of them; so nobody is let in by a member that has gone. The last to come always counts n. If it
+//! dies over that, the member whose name sorts first looks at each change, and all look once in a
+//! session timeout. `ready` lets in those whose own node is older: it was made for them. It lists them,
+//! so one too many is told. Who takes another n than those who were there first is told so, and goes.
 //!
 //! **Before a round is over.** A `ready` that is older than the own node was made for others. As long
 //! as one of these is there a newcomer takes its node away and waits, so that it holds nobody up who

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::exit::Inside;
-use super::round::{Agreed, Member, Ready, members, most_members};
+use super::round::{Card, Member, Ready, members, most_members};
 use super::{DoubleBarrier, READY, VERB};
 use crate::background::sleep;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
-use crate::node::{Children, CreateOptions, Mode, Node, Stat, Version};
+use crate::node::{Children, CreateOptions, Mode, Stat, Version};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::recipes::directory;
@@ -48,13 +48,14 @@ pub(super) struct Entrant<'a> {
     id: String,
     /// What the directory was like at the first look.
     first: Option<Children>,
+    /// Whether all who were there first take the same number.
+    agreed: bool,
     /// Whether `ready` has been seen to come since the own node was made.
     let_in: bool,
 }
 
 /// What an entrant sees at once.
 struct View {
-    dir: Node,
     ready: Option<(Stat, Option<Ready>)>,
     /// Of the change of `ready`.
     watch: Watch,
@@ -79,7 +80,7 @@ impl<'a> Entrant<'a> {
         seen: &'a AtomicUsize,
     ) -> Result<Self, Error> {
         let id = names::random_id();
-        let owner = Owner::here(&id);
+        let card = Card { owner: Owner::here(&id), parties: barrier.parties };
         let options =
             CreateOptions::from(Mode::Ephemeral).with_acl(barrier.acl.clone()).with_id(id.as_str());
         let mut waited = false;
@@ -87,12 +88,13 @@ impl<'a> Entrant<'a> {
             pause::after(round, Duration::MAX).await;
             let session = barrier.conn.session(dir).await?;
             let conn = BoundConn::new(barrier.conn.clone(), &session);
-            let mut place = Place::ask(&conn, &session, (dir, &barrier.id), &owner, &options);
+            let asked = conn.create(own, card.to_json(), &options);
+            let mut place = Place::awaiting(&conn, &session, (dir, &id), asked);
             let err = match place.made().await {
                 Ok((own, stat)) if session.owns(&stat) => {
                     let pause = session.timeout() / 6;
                     let ending = Ending::of(conn.clone(), own.clone(), stat.czxid, pause);
-                    let (first, let_in) = (None, false);
+                    let (first, agreed, let_in) = (None, false, false);
                     return Ok(Entrant {
                         barrier,
                         dir,
@@ -105,6 +107,7 @@ impl<'a> Entrant<'a> {
                         ending,
                         id,
                         first,
+                        agreed,
                         let_in,
                     });
                 }
@@ -113,8 +116,7 @@ impl<'a> Entrant<'a> {
             };
             match err.kind() {
                 ErrorKind::NoNode => {
-                    let agreed = Agreed { parties: barrier.parties }.to_json();
-                    directory::make(&conn, dir, agreed, &barrier.acl, Mode::Container).await?;
+                    directory::make(&conn, dir, "", &barrier.acl, Mode::Container).await?;
                 }
                 // It may be ours, from an attempt that was dropped.
                 ErrorKind::NodeExists if !waited => {
@@ -160,14 +162,11 @@ impl<'a> Entrant<'a> {
         }
     }
 
-    /// Looks at all that counts. The directory is read before `ready` and the list, so a condition on
-    /// its version holds for these too.
+    /// Looks at all that counts.
     async fn view(&self) -> Result<View, Error> {
         let ready = self.dir.child(READY);
-        let dir = self.conn.get(self.dir);
         let stat = self.conn.exists_watch(&ready);
         let listed = self.conn.children(self.dir);
-        let dir = dir.await.map_err(|err| self.deleted(err))?;
         let (stat, watch) = stat.await?;
         let children = listed.await.map_err(|err| self.deleted(err))?;
         let ready = match stat {
@@ -180,7 +179,7 @@ impl<'a> Entrant<'a> {
                 Err(err) => return Err(err),
             },
         };
-        Ok(View { dir, ready, watch, children })
+        Ok(View { ready, watch, children })
     }
 
     /// A directory that is gone took the own node along.
@@ -192,71 +191,56 @@ impl<'a> Entrant<'a> {
     }
 
     async fn judge(&mut self, view: &View) -> Result<Next, Error> {
-        let names = view.children.names.iter().filter(|name| *name != READY);
-        let count = names.count();
+        let count = view.children.names.iter().filter(|name| *name != READY).count();
         self.seen.store(count, Ordering::Relaxed);
         match &view.ready {
-            Some((stat, _)) if stat.czxid < self.stat.czxid => {
-                return self.behind(view, stat).await;
-            }
+            Some((stat, _)) if stat.czxid < self.stat.czxid => return self.behind(stat).await,
             Some((stat, Some(ready))) => return self.let_in_by(stat, ready),
             Some((stat, None)) => return self.let_in_by_others(view, Some(stat)).await,
             None if self.let_in => return self.let_in_by_others(view, None).await,
             None => {}
         }
-        if let Some(next) = self.agree(view).await? {
-            return Ok(next);
-        }
-        if count < self.barrier.parties {
+        // Those who were there first decide how many it takes.
+        if self.agreed && count < self.barrier.parties {
             return Ok(Next::Wait);
         }
-        let members = members(&self.conn, self.dir, &view.children.names).await?;
-        if members.len() < self.barrier.parties {
-            return Ok(Next::Wait);
-        }
-        let members = &members[..self.barrier.parties];
-        self.is_among(members)?;
-        self.make_ready(view, members).await
-    }
-
-    /// Agrees with the directory on how many it takes, if there is something to be done for that.
-    async fn agree(&self, view: &View) -> Result<Option<Next>, Error> {
-        let parties = self.barrier.parties;
-        match Agreed::parse(&view.dir.data) {
-            Some(agreed) if agreed.parties == parties => return Ok(None),
-            Some(agreed) => {
-                let members = members(&self.conn, self.dir, &view.children.names).await?;
-                if members.iter().any(|member| member.name != self.barrier.id) {
-                    return Err(self.disagreement(agreed.parties));
-                }
-                // Those who wanted that are gone.
+        let mut members = members(&self.conn, self.dir, &view.children.names).await?;
+        let ours = self.barrier.parties;
+        let before = members.iter().filter(|member| member.czxid < self.stat.czxid);
+        for parties in before.filter_map(|member| member.parties) {
+            if parties != ours {
+                return Err(self.disagreement(parties));
             }
-            None if view.dir.data.is_empty() => {}
-            // It is somebody else's to say what stands there.
-            None => return Ok(None),
         }
-        let version = Version::Exact(view.dir.stat.version);
-        match self.conn.set(self.dir, Agreed { parties }.to_json(), version).await {
-            Ok(_) => Ok(Some(Next::LookAgain)),
-            Err(err) => match err.kind() {
-                ErrorKind::BadVersion | ErrorKind::OutcomeUnknown => Ok(Some(Next::LookAgain)),
-                // It cannot be written down, so each goes by its own number.
-                ErrorKind::NoAuth => Ok(None),
-                _ => Err(err),
-            },
+        self.agreed = true;
+        // Whoever came later and does not agree will see that, and go.
+        members.retain(|member| member.parties.is_none_or(|parties| parties == ours));
+        if members.len() < ours {
+            return Ok(Next::Wait);
         }
+        members.truncate(ours);
+        self.is_among(&members)?;
+        self.make_ready(&members).await
     }
 
     /// An older `ready` was made for others. Without any of them it is a crash's, and removed.
-    async fn behind(&self, view: &View, ready: &Stat) -> Result<Next, Error> {
-        let members = members(&self.conn, self.dir, &view.children.names).await?;
+    async fn behind(&self, ready: &Stat) -> Result<Next, Error> {
+        // Only one of those who see it removes it, or it would be that of the next round: each
+        // removal writes the directory, as it was before `ready` was seen once more.
+        let dir = self.conn.get(self.dir);
+        let stat = self.conn.exists(self.dir.child(READY));
+        let listed = self.conn.children(self.dir);
+        let dir = dir.await.map_err(|err| self.deleted(err))?;
+        if stat.await?.is_none_or(|stat| stat.czxid != ready.czxid) {
+            return Ok(Next::LookAgain);
+        }
+        let names = listed.await.map_err(|err| self.deleted(err))?.names;
+        let members = members(&self.conn, self.dir, &names).await?;
         if members.iter().any(|member| member.czxid < ready.czxid) {
             return Ok(Next::Leave);
         }
-        // Only one of those who see it removes it, or it would be that of the next round.
-        let agreed = Agreed { parties: self.barrier.parties }.to_json();
         let removal = Multi::new()
-            .set(self.dir, agreed, Version::Exact(view.dir.stat.version))
+            .set(self.dir, dir.data, Version::Exact(dir.stat.version))
             .delete(self.dir.child(READY), Version::Any);
         match self.conn.multi(removal).await {
             Ok(_) => Ok(Next::LookAgain),
@@ -297,8 +281,8 @@ impl<'a> Entrant<'a> {
         Ok(Next::Inside(stat.map(|stat| stat.czxid), None))
     }
 
-    /// Makes `ready` if all `members` are there, and nobody has changed how many it takes.
-    async fn make_ready(&mut self, view: &View, members: &[Member]) -> Result<Next, Error> {
+    /// Makes `ready` if all `members` are there.
+    async fn make_ready(&mut self, members: &[Member]) -> Result<Next, Error> {
         let ready = Ready {
             parties: self.barrier.parties,
             members: members.iter().map(|member| member.name.clone()).collect(),
@@ -307,7 +291,7 @@ impl<'a> Entrant<'a> {
         let options = CreateOptions::from(Mode::Persistent)
             .with_acl(self.barrier.acl.clone())
             .with_id(ready.id.as_str());
-        let mut making = Multi::new().check(self.dir, Version::Exact(view.dir.stat.version));
+        let mut making = Multi::new();
         for member in members {
             making = making.check(self.dir.child(&member.name), Version::Any);
         }
@@ -319,9 +303,7 @@ impl<'a> Entrant<'a> {
             }
             Err(err) => match err.kind() {
                 // Somebody has gone, or was faster.
-                ErrorKind::NoNode | ErrorKind::NodeExists | ErrorKind::BadVersion => {
-                    Ok(Next::LookAgain)
-                }
+                ErrorKind::NoNode | ErrorKind::NodeExists => Ok(Next::LookAgain),
                 _ => Err(err),
             },
         }

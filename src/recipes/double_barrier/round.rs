@@ -4,14 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::READY;
 use crate::conn::{Conn, ConnExt};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::node::{Children, Stat};
 use crate::path::ZkPath;
+use crate::recipes::owner::Owner;
 use crate::request::{Read, ReadReply};
 
-/// The data of the directory: how many it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Agreed {
+/// The data of a member's node: who it is, and how many it takes a round for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Card {
+    #[serde(flatten)]
+    pub(super) owner: Owner,
     pub(super) parties: usize,
 }
 
@@ -24,15 +27,15 @@ pub(super) struct Ready {
     pub(super) id: String,
 }
 
-impl Agreed {
-    /// What a directory says; `None` if nothing, or something else.
-    pub(super) fn parse(data: &[u8]) -> Option<Self> {
+impl Card {
+    /// What a member says; `None` if it is another system's.
+    fn parse(data: &[u8]) -> Option<Self> {
         serde_json::from_slice(data).ok()
     }
 
-    pub(super) fn to_json(self) -> Vec<u8> {
-        // Numbers always become JSON.
-        serde_json::to_vec(&self).unwrap_or_default()
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        // Strings and numbers always become JSON.
+        serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
@@ -48,11 +51,14 @@ impl Ready {
     }
 }
 
-/// A member, and the transaction by which it came.
+/// A member.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Member {
+    /// The transaction by which it came.
     pub(super) czxid: i64,
     pub(super) name: String,
+    /// How many it takes a round for, if it says so.
+    pub(super) parties: Option<usize>,
 }
 
 /// The members among the children of `dir` called `names`, in the order in which they came. What is
@@ -63,13 +69,23 @@ pub(super) async fn members(
     names: &[String],
 ) -> Result<Vec<Member>, Error> {
     let names = || names.iter().filter(|name| *name != READY);
-    let found = conn.read_many(names().map(|name| Read::Exists(dir.child(name)))).await?;
+    let reads = names().map(|name| Read::Get(dir.child(name)));
+    let found = conn.read_many(reads).await?;
     let mut members = Vec::new();
     for (name, found) in names().zip(found) {
-        if let ReadReply::Exists(Some(stat)) = found?
-            && stat.is_ephemeral()
-        {
-            members.push(Member { czxid: stat.czxid, name: name.clone() });
+        let (stat, parties) = match found {
+            Ok(ReadReply::Node(node)) => {
+                (Some(node.stat), Card::parse(&node.data).map(|card| card.parties))
+            }
+            // Whoever may not be read is there all the same.
+            Err(err) if err.kind() == ErrorKind::NoAuth => {
+                (conn.exists(dir.child(name)).await?, None)
+            }
+            Err(err) if err.kind() != ErrorKind::NoNode => return Err(err),
+            _ => (None, None),
+        };
+        if let Some(stat) = stat.filter(Stat::is_ephemeral) {
+            members.push(Member { czxid: stat.czxid, name: name.clone(), parties });
         }
     }
     members.sort();
