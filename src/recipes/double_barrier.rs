@@ -111,7 +111,7 @@ impl DoubleBarrier {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
     /// use zkcells::recipes::DoubleBarrier;
     /// use zkcells::{ConnExt, MemoryConn};
-    /// let conn = MemoryConn::new();
+    /// let conn = std::sync::Arc::new(MemoryConn::new());
     /// let inside = DoubleBarrier::new(conn.clone(), "/app/step", "only", 1).enter().await?;
     /// assert!(inside.is_valid());
     /// inside.exit().await?;
@@ -222,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_is_refused_before_anything_is_made() {
-        let conn = MemoryConn::new();
+        let conn = Arc::new(MemoryConn::new());
         for (id, parties) in [("ready", 2), ("", 2), ("a/b", 2), ("..", 2), ("a", 0)] {
             let barrier = DoubleBarrier::new(conn.clone(), "/step", id, parties);
             let kind = barrier.enter().await.unwrap_err().kind();

@@ -127,7 +127,8 @@ async fn no_await_at_which_a_party_is_dropped_leaves_a_node() {
             let (one, two) = soon(&format!("the next round behind {polls} polls"), next).await;
             let out = futures::future::join(one.unwrap().exit(), two.unwrap().exit());
             let (one, two) = soon("the way out", out).await;
-            (one.unwrap(), two.unwrap());
+            one.unwrap();
+            two.unwrap();
             most = most.max(polls);
             // On the way out it waits for the other, who does not leave.
             if ended {

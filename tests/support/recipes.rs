@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use zkcells::recipes::{Guard, Lock, Released, Token};
+use zkcells::recipes::{Guard, Lock, Released, RwLock, Token};
 use zkcells::{Conn, Deadline, Error, Loss, ZkPath};
 
 /// Something that one holds, or some do, and others wait for.
@@ -93,7 +93,7 @@ pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {
 
 /// Every recipe that gives a guard.
 pub fn all() -> Vec<Arc<dyn Recipe>> {
-    vec![Arc::new(TheLock)]
+    vec![Arc::new(TheLock), Arc::new(TheWriter)]
 }
 
 /// [`Lock`].
@@ -116,6 +116,32 @@ impl Recipe for TheLock {
         vec![
             ("within", async move { within.acquire_within(long).await.map(once) }.boxed()),
             ("try", async move { Ok(tries.try_acquire().await?.map(boxed)) }.boxed()),
+        ]
+    }
+}
+
+/// [`RwLock`], written.
+pub struct TheWriter;
+
+impl Recipe for TheWriter {
+    fn name(&self) -> &'static str {
+        "rw_lock"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let lock = RwLock::new(conn, path);
+        async move { lock.write().await.map(Guard::from).map(boxed) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let long = std::time::Duration::from_secs(60);
+        let lock = RwLock::new(conn, path);
+        let (within, tries, reads) = (lock.clone(), lock.clone(), lock);
+        let writes = |guard| Some(boxed(Guard::from(guard)));
+        vec![
+            ("within", async move { within.write_within(long).await.map(writes) }.boxed()),
+            ("try", async move { Ok(tries.try_write().await?.and_then(writes)) }.boxed()),
+            ("read", async move { reads.read().await.map(|guard| Some(boxed(guard))) }.boxed()),
         ]
     }
 }

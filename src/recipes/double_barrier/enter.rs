@@ -143,7 +143,7 @@ impl<'a> Entrant<'a> {
                     continue;
                 }
             };
-            if !view.children.names.iter().any(|name| *name == self.barrier.id) {
+            if !view.children.names.contains(&self.barrier.id) {
                 return Err(self.waiting().missing().await);
             }
             self.first.get_or_insert_with(|| view.children.clone());
