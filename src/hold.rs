@@ -94,7 +94,13 @@ impl Hold {
 
     /// Whether it is held at this moment. No I/O.
     pub fn is_valid(&self) -> bool {
-        self.loss.borrow().is_none() && !self.valid_until().is_past()
+        self.loss().is_none()
+    }
+
+    /// Why it is not held at this moment; `None` if it is. No I/O.
+    pub fn loss(&self) -> Option<Loss> {
+        let told = *self.loss.borrow();
+        told.or_else(|| self.valid_until().is_past().then_some(Loss::Unproven))
     }
 
     /// Waits until it is lost, and says why.

@@ -568,3 +568,22 @@ async fn what_was_done_and_undone_by_another_is_not_told_as_never_done() {
     assert_eq!(err.kind(), ErrorKind::OutcomeUnknown);
     assert!(err.to_string().ends_with("no such node"), "{err}");
 }
+
+#[tokio::test]
+async fn a_connection_goes_on_when_its_session_ends_with_a_write_in_doubt() {
+    let nyc = LocalCells::up().unwrap().addrs("nyc").unwrap();
+    let proxy = FaultProxy::to(&nyc).await.unwrap();
+    let conn = ZkConn::connect(&proxy.addr(), SessionOptions::default()).await.unwrap();
+    let path = format!("/{}", fresh_root());
+    proxy.refuse();
+    proxy.swallow_reply(OpKind::Create);
+    let create = conn.create(&path, "", Mode::Persistent);
+    proxy.until(|bites| bites.swallowed == 1 && bites.refused > 0).await;
+    proxy.tell_expired();
+    proxy.join();
+    proxy.until(|bites| bites.told_expired == 1).await;
+    let err = soon("the answer", create).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::OutcomeUnknown, "{err}");
+    assert!(soon("the node", conn.exists(&path)).await.unwrap().is_some());
+    assert_eq!(conn.session("/").await.unwrap().generation(), 2);
+}

@@ -113,6 +113,7 @@ async fn dropped_behind(
             break;
         }
         quorum.advance(LATE);
+        tokio::task::yield_now().await;
     }
     drop(future);
     let ended = done.is_some();

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
@@ -20,7 +21,7 @@ pub struct Pending<T>(State<T>);
 enum State<T> {
     Ready(Option<Result<T, Error>>),
     /// Never locked: it is here so that whatever keeps an answer to come can be shared by threads.
-    Running(Mutex<Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>>),
+    Running(Mutex<BoxFuture<'static, Result<T, Error>>>),
 }
 
 impl<T: Send + 'static> Pending<T> {

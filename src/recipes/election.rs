@@ -137,7 +137,7 @@ impl Election {
             waits_for: |_| true,
         };
         let dir = path.clone().map(|path| path.child("candidates"));
-        let line = Line { conn: Arc::new(conn), dir, form, acl: Acl::open(), verb: VERB };
+        let line = Line::new(Arc::new(conn), dir, form, VERB);
         Election { line, leader: path.map(|path| path.child("leader")), info: None }
     }
 
@@ -320,3 +320,6 @@ fn may_try_again(kind: ErrorKind) -> bool {
             | ErrorKind::Contended
     )
 }
+
+#[cfg(test)]
+mod tests;

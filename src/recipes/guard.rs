@@ -72,8 +72,8 @@ impl Guard {
     }
 
     /// What is known of it, and the own node.
-    pub(crate) fn into_parts(self) -> (Arc<Held>, Place) {
-        (self.held, self.place)
+    pub(crate) fn into_parts(mut self) -> (Arc<Held>, Place) {
+        (self.held.clone(), self.place.take())
     }
 
     /// What is known of it, also for others than its owner.
@@ -93,7 +93,7 @@ impl Guard {
 
     /// The session that it hangs on.
     pub fn session(&self) -> &Session {
-        self.held.hold.session()
+        &self.held.session
     }
 
     /// Until when it is surely held, by what is proved now, unless somebody deletes the own node.
@@ -144,9 +144,8 @@ impl Guard {
         if self.held.loss().is_some() {
             return Released::WasLost;
         }
-        // Not the word of the hold: a renewal may find the node that this removed gone, and may go on
-        // proving one that may not be removed.
-        let until = self.held.valid_until();
+        // Later proofs do not count: a node that we removed ourselves is not lost.
+        let until = self.held.proof.valid_until();
         tokio::select! {
             biased;
             removed = self.place.leave() => match removed {
@@ -187,6 +186,15 @@ pub async fn with<T>(guard: Guard, work: impl Future<Output = T>) -> Result<T, E
     // The work was done while it was held; how the release goes is nothing to it.
     let _ = guard.release().await;
     done
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // By now there may be another's node of the same name.
+        if self.held.loss() == Some(Loss::Deleted) {
+            self.place.keep();
+        }
+    }
 }
 
 impl fmt::Debug for Guard {

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use super::ending::Ending;
+use super::proof::Proof;
 use super::token::Token;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt, Pending};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::hold::{Hold, Loss};
+use crate::hold::Loss;
 use crate::node::Version;
 use crate::path::ZkPath;
 use crate::request::{Multi, MultiOp, MultiReply};
-use crate::session::SessionState;
+use crate::session::{Session, SessionState};
 
 /// Where a [`Guard`](super::Guard) stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +33,8 @@ pub enum GuardState {
 pub(crate) struct Held {
     pub(crate) conn: BoundConn<Arc<dyn Conn>>,
     pub(crate) path: ZkPath,
-    pub(crate) hold: Hold,
+    pub(crate) session: Session,
+    pub(crate) proof: Proof,
     pub(crate) ending: Ending,
     pub(crate) token: Token,
 }
@@ -40,11 +42,11 @@ pub(crate) struct Held {
 impl Held {
     /// Why it is lost, if it is. The clock is read last.
     pub(crate) fn loss(&self) -> Option<Loss> {
-        self.ending.told().or_else(|| (!self.hold.is_valid()).then_some(Loss::Unproven))
+        self.ending.told().or_else(|| self.proof.loss())
     }
 
     pub(crate) fn valid_until(&self) -> Deadline {
-        let until = self.hold.valid_until();
+        let until = self.proof.valid_until();
         if self.loss().is_some() { until.min(Deadline::now()) } else { until }
     }
 
@@ -52,9 +54,9 @@ impl Held {
         if self.loss().is_some() {
             return GuardState::Lost;
         }
-        let session = self.hold.session();
+        let session = &self.session;
         // Renewals come every sixth of a timeout, and a proof lasts three sixths.
-        let late = self.hold.valid_until().remaining() < session.timeout() / 6;
+        let late = self.proof.valid_until().remaining() < session.timeout() / 6;
         if late || session.state() != SessionState::Connected {
             return GuardState::Jeopardy;
         }
@@ -65,7 +67,7 @@ impl Held {
         tokio::select! {
             biased;
             loss = self.ending.wait() => loss,
-            loss = self.hold.lost() => loss,
+            loss = self.proof.lost() => loss,
         }
     }
 

@@ -10,8 +10,12 @@
 //! A wake-up is a hint to look again, and never a proof. The own node carries a random id, so a lost
 //! reply makes no second one; it goes with its session, and every way out removes it ([`Place`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::delay;
 use super::directory;
 use super::ending::Ending;
 use super::guard::Guard;
@@ -19,6 +23,7 @@ use super::held::Held;
 use super::names::{self, ContenderName, LockMode, LockNames, Standing, standing};
 use super::owner::Owner;
 use super::place::Place;
+use super::proof::Proof;
 use super::token::Token;
 use super::wait::{Patience, Waiting, Woken};
 use crate::conn::bound::BoundConn;
@@ -29,6 +34,7 @@ use crate::hold::Hold;
 use crate::node::{Acl, Children, CreateOptions, Mode, Stat};
 use crate::path::ZkPath;
 use crate::pause;
+use crate::request::{Op, Reply, Request};
 use crate::session::Session;
 
 /// How often a directory that others delete is made again.
@@ -41,8 +47,12 @@ pub(crate) struct Line {
     pub(crate) dir: Result<ZkPath, Error>,
     pub(crate) form: Form,
     pub(crate) acl: Vec<Acl>,
+    /// The pause behind a holder who died.
+    pub(crate) delay: Option<Duration>,
     /// What errors call it.
     pub(crate) verb: &'static str,
+    /// The session that somebody stood in last.
+    pub(crate) session: Arc<Mutex<Option<Session>>>,
 }
 
 /// How an own node is named, and for whom it waits.
@@ -63,10 +73,21 @@ struct Contender {
     place: Place,
     path: ZkPath,
     stat: Stat,
+    /// The end of the own node, from when it is watched.
     ending: Option<Ending>,
 }
 
 impl Line {
+    /// The line in `dir`, open to everybody.
+    pub(crate) fn new(
+        conn: Arc<dyn Conn>,
+        dir: Result<ZkPath, Error>,
+        form: Form,
+        verb: &'static str,
+    ) -> Self {
+        Line { conn, dir, form, acl: Acl::open(), delay: None, verb, session: Arc::default() }
+    }
+
     /// Waits until the own node is first, and holds it.
     ///
     /// `None`: somebody is before it, and no patience.
@@ -86,12 +107,16 @@ impl Line {
                     let own = contender.path.name();
                     match standing(&children.names, own, self.form.waits_for) {
                         Standing::Missing => {
+                            contender.place.keep();
                             return Err(self.waiting(&contender, patience).missing().await);
                         }
                         Standing::First => {
-                            if let Some(hold) = self.hold(&contender, held.take(), patience).await?
-                            {
-                                return Ok(Some(self.guard(contender, hold)));
+                            if let Some(delay) = self.delay {
+                                self.take_over(&mut contender, dir, delay, patience).await?;
+                            }
+                            let held = held.take();
+                            if let Some(proof) = self.prove(&contender, held, patience).await? {
+                                return Ok(Some(self.guard(contender, proof)));
                             }
                         }
                         Standing::Behind(..) if matches!(patience, Patience::None) => {
@@ -99,12 +124,17 @@ impl Line {
                             return Ok(None);
                         }
                         Standing::Behind(name, ahead) => {
-                            contender.watch_own();
+                            contender.watch();
                             let waiting = self.waiting(&contender, patience);
                             woken = waiting.for_end_of(&dir.child(&name), ahead).await?;
                             alone = ahead == 1;
                         }
                     }
+                }
+                // The directory is gone, and the own node with it.
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    contender.place.keep();
+                    return Err(self.waiting(&contender, patience).missing().await);
                 }
                 Err(err) => self.waiting(&contender, patience).bear(err).await?,
             }
@@ -120,37 +150,49 @@ impl Line {
         }
     }
 
-    /// Makes the own node, and lists the others behind it in the same flight.
+    /// Makes the own node, and lists the others in the same flight: before it, so that the server
+    /// need not wait with the list until the node is there. If nobody came between them, that is
+    /// known by the own number, and the list is as good as one behind it.
     async fn enter(
         &self,
         dir: &ZkPath,
         patience: Patience,
     ) -> Result<(Contender, Result<Children, Error>), Error> {
         let by = patience.deadline();
-        let id = names::random_id();
-        let owner = Owner::here(&id);
-        let options = CreateOptions::from(Mode::EphemeralSequential)
-            .with_acl(self.acl.clone())
-            .with_id(match self.form.names {
-                LockNames::Curator => names::dashed(&id),
-                _ => id.clone(),
-            });
-        let stem = (self.form.stem)(self.form.names, &id);
+        let long = Deadline::after(Deadline::DEFAULT);
         for round in 0..ROUNDS {
             pause::after(round, patience.remaining()).await;
-            let session = self.session(dir, by).await?;
+            let session = self.session(dir, by, round == 0).await?;
+            // What an earlier round left is removed by its own id.
+            let id = names::random_id();
+            let data = Bytes::from(Owner::here(&id).to_json());
+            let options = CreateOptions::from(Mode::EphemeralSequential)
+                .with_acl(self.acl.clone())
+                .with_id(match self.form.names {
+                    LockNames::Curator => names::dashed(&id),
+                    _ => id.clone(),
+                });
+            let stem = (self.form.stem)(self.form.names, &id);
             let conn = BoundConn::new(self.conn.clone(), &session).by(by);
-            let mut place = Place::ask(&conn, &session, (dir, &stem), &owner, &options);
-            let listing = conn.children(dir);
+            let listed = conn.children(dir);
+            let mut place = Place::ask(&conn, &session, (dir, &stem), data, &options);
             match place.made().await {
                 Ok((path, stat)) => {
                     if !session.owns(&stat) {
                         return Err(Error::new(self.verb, dir, ErrorKind::SessionExpired));
                     }
+                    let listing = match listed.await.ok().and_then(|seen| joined(seen, &path)) {
+                        Some(listing) => Ok(listing),
+                        None => conn.children(dir).await,
+                    };
                     let contender = Contender { conn, session, place, path, stat, ending: None };
-                    return Ok((contender, listing.await));
+                    return Ok((contender, listing));
                 }
                 Err(err) if err.kind() == ErrorKind::NoNode => self.make(&conn, dir).await?,
+                // The session that was known is over, and another one not yet asked for.
+                Err(err) if err.kind() == ErrorKind::SessionExpired && round == 0 => {}
+                // Whatever there is of it is removed by its place, and another try has another id.
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown && !long.is_past() => {}
                 Err(err) if err.kind() == ErrorKind::NodeExists => {
                     return Err(err.with_detail(
                         "the directory's numbers are used up; delete it while nobody is in it",
@@ -162,13 +204,30 @@ impl Line {
         Err(Error::new(self.verb, dir, ErrorKind::Contended).with_detail("it keeps being deleted"))
     }
 
-    async fn session(&self, dir: &ZkPath, by: Option<Deadline>) -> Result<Session, Error> {
-        let mut request = crate::request::Request::new(crate::request::Op::Session, dir.clone());
+    /// The session to stand in: the last one, without asking, if it `may` be and still lives.
+    async fn session(
+        &self,
+        dir: &ZkPath,
+        by: Option<Deadline>,
+        may: bool,
+    ) -> Result<Session, Error> {
+        let known = self.known().clone();
+        if let Some(session) = known.filter(|session| may && !session.state().is_over()) {
+            return Ok(session);
+        }
+        let mut request = Request::new(Op::Session, dir.clone());
         request.deadline = by.map_or(request.deadline, |by| by.min(request.deadline));
         match self.conn.call(request).await? {
-            crate::request::Reply::Session(session) => Ok(session),
+            Reply::Session(session) => {
+                *self.known() = Some(session.clone());
+                Ok(session)
+            }
             _ => Err(Error::new(self.verb, dir, ErrorKind::Unexpected)),
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the directory: a container, unless clients of another system count on it.
@@ -180,20 +239,40 @@ impl Line {
         directory::make(conn, dir, "", &self.acl, mode).await
     }
 
-    /// Proof that the own node is there, unless `held` is one.
+    async fn take_over(
+        &self,
+        contender: &mut Contender,
+        dir: &ZkPath,
+        delay: Duration,
+        patience: Patience,
+    ) -> Result<(), Error> {
+        let ending = contender.watch();
+        let Contender { conn, session, place, path, stat, .. } = contender;
+        let waiting =
+            Waiting { conn, session, own: path, ending: Some(&ending), patience, verb: self.verb };
+        delay::take_over(conn, dir, (path, stat), delay, &waiting, place).await
+    }
+
+    /// Proof that the session lives, and with it the own node, which has been seen: `held` if there
+    /// is one, its last write if that is as young as a renewal would be, or else a check.
     ///
     /// `None`: nothing was proved; look again.
-    async fn hold(
+    async fn prove(
         &self,
         contender: &Contender,
         held: Option<Hold>,
         patience: Patience,
-    ) -> Result<Option<Hold>, Error> {
+    ) -> Result<Option<Proof>, Error> {
         if let Some(hold) = held.filter(Hold::is_valid) {
-            return Ok(Some(hold));
+            return Ok(Some(Proof::held(hold)));
         }
-        match contender.conn.hold_seen(&contender.path).await {
-            Ok(hold) if hold.is_valid() => Ok(Some(hold)),
+        let Contender { conn, session, path, .. } = contender;
+        let asked = conn.clone().by(None).hold_seen(path);
+        if !session.proved().plus(session.timeout() / 6).is_past() {
+            return Ok(Some(Proof::asked(asked, session.valid_until())));
+        }
+        match asked.await {
+            Ok(hold) if hold.is_valid() => Ok(Some(Proof::held(hold))),
             // It came too late to prove anything.
             Ok(_) => self.waiting(contender, patience).in_time().map(|()| None),
             Err(err) if err.kind() == ErrorKind::NoNode => Ok(None),
@@ -201,12 +280,12 @@ impl Line {
         }
     }
 
-    fn guard(&self, mut contender: Contender, hold: Hold) -> Guard {
-        let ending = contender.watch_own();
+    fn guard(&self, mut contender: Contender, proof: Proof) -> Guard {
+        let ending = contender.watch();
         let Contender { conn, session, place, path, stat, .. } = contender;
         let conn = conn.by(None);
         let token = Token::new(session.cell(), 0, self.form.mode, stat.czxid);
-        Guard::new(Held { conn, path, hold, ending, token }, place)
+        Guard::new(Held { conn, path, session, proof, ending, token }, place)
     }
 
     fn waiting<'a>(&self, contender: &'a Contender, patience: Patience) -> Waiting<'a> {
@@ -247,15 +326,25 @@ impl Line {
 }
 
 impl Contender {
-    /// Watches the own node from now on, if that is not done.
-    fn watch_own(&mut self) -> Ending {
-        let Contender { conn, session, path, stat, .. } = &*self;
-        let watch = || {
-            let pause = session.timeout() / 6;
-            Ending::of(conn.clone().by(None), path.clone(), stat.czxid, pause)
-        };
-        let ending = self.ending.clone().unwrap_or_else(watch);
+    /// Watches the own node from soon on.
+    fn watch(&mut self) -> Ending {
+        let ending = self.place.ending(&self.path, &self.stat);
         self.ending = Some(ending.clone());
         ending
     }
+}
+
+/// The list of a directory before the own node was made, with that node in it; `None` if others were
+/// made between the two.
+///
+/// A number is how many children were made before, and the version that servers show counts the
+/// creations and deletions: twice the creations, less the children.
+fn joined(mut seen: Children, own: &ZkPath) -> Option<Children> {
+    let number = ContenderName::parse(own.name())?.sequence;
+    let made = seen.stat.cversion.wrapping_add(seen.stat.num_children);
+    if made != number.wrapping_mul(2) {
+        return None;
+    }
+    seen.names.push(own.name().to_owned());
+    Some(seen)
 }

@@ -61,15 +61,7 @@ impl Lock {
             // Whoever reads shares with nobody who locks.
             waits_for: |_| true,
         };
-        Lock {
-            line: Line {
-                conn: Arc::new(conn),
-                dir: path.into_path(),
-                form,
-                acl: Acl::open(),
-                verb: "acquire",
-            },
-        }
+        Lock { line: Line::new(Arc::new(conn), path.into_path(), form, "acquire") }
     }
 
     /// The same with the node names of another system, for paths that its clients use too.
@@ -84,6 +76,17 @@ impl Lock {
     #[must_use]
     pub fn with_acl(mut self, acl: Vec<Acl>) -> Self {
         self.line.acl = acl;
+        self
+    }
+
+    /// The same, waiting for `delay` before it takes over from a holder who did not give the lock
+    /// back: one who died, or was cut off. For resources that cannot check tokens; what the dead
+    /// holder had under way comes to an end meanwhile, if `delay` is long enough for that.
+    ///
+    /// All who use the lock must have a delay for it to count. It costs two writes more.
+    #[must_use]
+    pub fn with_delay(mut self, delay: Duration) -> Self {
+        self.line.delay = Some(delay);
         self
     }
 
@@ -165,3 +168,6 @@ impl Lock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

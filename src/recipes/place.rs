@@ -15,17 +15,19 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::owner::Owner;
+use super::ending::Ending;
 use crate::background::{KEEPER, sleep};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt, Pending};
 use crate::error::{Error, ErrorKind};
+use crate::hold::Loss;
 use crate::node::{CreateOptions, Stat, Version};
 use crate::path::ZkPath;
-use crate::request::{Read, ReadReply};
+use crate::request::{Multi, Read, ReadReply};
 use crate::session::Session;
 
 /// The pause behind a failed try to remove a node, at first and at most.
@@ -36,6 +38,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub(crate) struct Place {
     way: Way,
     state: State,
+    /// What tells of the node's end.
+    ending: Option<Ending>,
 }
 
 /// How the node is reached, and known.
@@ -44,7 +48,11 @@ struct Way {
     conn: BoundConn<Arc<dyn Conn>>,
     session: Session,
     dir: ZkPath,
+    /// What only the own node holds.
+    data: Bytes,
     id: Arc<str>,
+    /// What to write, and where, in the transaction that removes the node.
+    word: Option<(ZkPath, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -68,28 +76,32 @@ pub(crate) enum Removed {
 
 impl Place {
     /// Asks for a node below `dir` whose name begins with `stem`. The request is queued before this
-    /// returns. It is known by the id of `owner`, which is its data.
+    /// returns. It is known by `data`, which no other node of the session has there, or by the id in
+    /// its name.
     pub(crate) fn ask(
         conn: &BoundConn<Arc<dyn Conn>>,
         session: &Session,
         (dir, stem): (&ZkPath, &str),
-        owner: &Owner,
+        data: Bytes,
         options: &CreateOptions,
     ) -> Self {
-        let asked = conn.create(dir.child(stem), owner.to_json(), options);
-        Place::awaiting(conn, session, (dir, &owner.id), asked)
+        let asked = conn.create(dir.child(stem), &data, options);
+        let id = options.id.as_deref().unwrap_or_default();
+        Place::awaiting(conn, session, dir, (data, id), asked)
     }
 
-    /// A place for which `asked` stands already, below `dir` and known by `id`.
+    /// A place for which `asked` stands already: for a node below `dir` that is known by its data or
+    /// by the id in its name.
     pub(crate) fn awaiting(
         conn: &BoundConn<Arc<dyn Conn>>,
         session: &Session,
-        (dir, id): (&ZkPath, &str),
+        dir: &ZkPath,
+        (data, id): (Bytes, &str),
         asked: Pending<(ZkPath, Stat)>,
     ) -> Self {
-        let conn = conn.clone().by(None);
-        let way = Way { conn, session: session.clone(), dir: dir.clone(), id: id.into() };
-        Place { way, state: State::Asked(asked) }
+        let (conn, id) = (conn.clone().by(None), id.replace('-', "").into());
+        let way = Way { conn, session: session.clone(), dir: dir.clone(), data, id, word: None };
+        Place { way, state: State::Asked(asked), ending: None }
     }
 
     /// A place that somebody else made for us.
@@ -101,8 +113,23 @@ impl Place {
     ) -> Self {
         let conn = conn.clone().by(None);
         let dir = path.parent().unwrap_or_else(ZkPath::root);
-        let way = Way { conn, session: session.clone(), dir, id: Arc::default() };
-        Place { way, state: State::Made(path, stat) }
+        let (data, id) = (Bytes::new(), Arc::default());
+        let way = Way { conn, session: session.clone(), dir, data, id, word: None };
+        Place { way, state: State::Made(path, stat), ending: None }
+    }
+
+    /// A node that may be there or not: the reply to its creation was lost with `err`.
+    pub(crate) fn doubtful(
+        conn: &BoundConn<Arc<dyn Conn>>,
+        session: &Session,
+        dir: &ZkPath,
+        data: Bytes,
+        err: Error,
+    ) -> Self {
+        let conn = conn.clone().by(None);
+        let (dir, id) = (dir.clone(), Arc::default());
+        let way = Way { conn, session: session.clone(), dir, data, id, word: None };
+        Place { way, state: State::Asked(Pending::ready(Err(err))), ending: None }
     }
 
     /// Waits until the node is there.
@@ -132,6 +159,13 @@ impl Place {
         }
     }
 
+    /// What tells of the end of the node, which is at `path`.
+    pub(crate) fn ending(&mut self, path: &ZkPath, stat: &Stat) -> Ending {
+        let Way { conn, session, .. } = &self.way;
+        let watch = || Ending::of(conn.clone(), path.clone(), stat.czxid, session.timeout() / 6);
+        self.ending.get_or_insert_with(watch).clone()
+    }
+
     /// Removes the node, and says how it went.
     ///
     /// # Cancel safety
@@ -156,6 +190,17 @@ impl Place {
         told.await.unwrap_or(Removed::WithSession)
     }
 
+    /// Writes `data` to the node at `path` in the transaction that removes the own one.
+    pub(crate) fn leave_word(&mut self, path: &ZkPath, data: Vec<u8>) {
+        self.way.word = Some((path.clone(), data.into()));
+    }
+
+    /// Hands the node on to whoever has the new place.
+    pub(crate) fn take(&mut self) -> Place {
+        let state = mem::replace(&mut self.state, State::Gone);
+        Place { way: self.way.clone(), state, ending: self.ending.take() }
+    }
+
     /// Forgets the node: it stays.
     pub(crate) fn keep(&mut self) {
         self.state = State::Gone;
@@ -163,12 +208,19 @@ impl Place {
 
     fn start_leaving(&mut self) {
         match mem::replace(&mut self.state, State::Gone) {
+            // By now there may be another's node of the same name.
+            State::Made(..) if self.is_known_to_be_gone() => {}
             State::Made(path, stat) => {
-                let leaving = self.way.conn.delete(&path, Version::Any);
+                let leaving = self.way.delete(&path);
                 self.state = State::Leaving(path, stat, leaving);
             }
             other => self.state = other,
         }
+    }
+
+    fn is_known_to_be_gone(&self) -> bool {
+        let told = self.ending.as_ref().and_then(Ending::told);
+        told == Some(Loss::Deleted)
     }
 
     /// Leaves the rest to the keeper.
@@ -216,6 +268,16 @@ pub(crate) fn is_over(kind: ErrorKind) -> bool {
 }
 
 impl Way {
+    fn delete(&self, path: &ZkPath) -> Pending<()> {
+        match &self.word {
+            None => self.conn.delete(path, Version::Any),
+            Some((at, data)) => {
+                let last = Multi::new().delete(path, Version::Any).set(at, data, Version::Any);
+                self.conn.multi(last).and_then(|_| Ok(()))
+            }
+        }
+    }
+
     async fn remove(&self, state: State) -> Removed {
         let (mut path, mut czxid, mut leaving) = match state {
             State::Made(path, stat) => (Some(path), stat.czxid, None),
@@ -240,7 +302,7 @@ impl Way {
                 None => match self.find(path.as_ref(), czxid).await {
                     // Its name may be another's by now, so it is deleted only where it was seen.
                     Ok(Some((found, stat))) => {
-                        leaving = Some(self.conn.delete(&found, Version::Any));
+                        leaving = Some(self.delete(&found));
                         (path, czxid) = (Some(found), stat.czxid);
                         continue;
                     }
@@ -291,7 +353,9 @@ impl Way {
             Err(err) => return Err(err),
         };
         // A name tells, also of a node that may not be read.
-        if let Some(name) = names.iter().find(|name| name.replace('-', "").contains(&*self.id)) {
+        let named =
+            |name: &&String| !self.id.is_empty() && name.replace('-', "").contains(&*self.id);
+        if let Some(name) = names.iter().find(named) {
             let path = self.dir.child(name);
             let stat = self.conn.exists(&path).await?;
             return Ok(stat.filter(|stat| self.session.owns(stat)).map(|stat| (path, stat)));
@@ -299,14 +363,12 @@ impl Way {
         let paths: Vec<ZkPath> = names.iter().map(|name| self.dir.child(name)).collect();
         let found = self.conn.read_many(paths.iter().cloned().map(Read::Get)).await?;
         Ok(paths.into_iter().zip(found).find_map(|(path, found)| match found {
-            Ok(ReadReply::Node(node)) if self.is_ours(&node.data, &node.stat) => {
+            Ok(ReadReply::Node(node))
+                if self.session.owns(&node.stat) && node.data == self.data =>
+            {
                 Some((path, node.stat))
             }
             _ => None,
         }))
-    }
-
-    fn is_ours(&self, data: &[u8], stat: &Stat) -> bool {
-        self.session.owns(stat) && Owner::parse(data).is_some_and(|owner| owner.id == *self.id)
     }
 }

@@ -25,9 +25,11 @@ use super::guard::Guard;
 use super::held::Held;
 use super::names::LockMode;
 use super::place::Place;
+use super::proof::Proof;
 use super::record::Record;
 use super::token::Token;
 use super::wait::{Patience, Waiting};
+use crate::background::KEEPER;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
@@ -73,7 +75,11 @@ struct Turn {
     path: ZkPath,
     stat: Stat,
     ending: Ending,
+    place: Place,
 }
+
+/// A wait that has not found the node yet: dropped, it finds and removes it all the same.
+struct LookingUp(Option<QueueLock>);
 
 impl QueueLock {
     /// The turn of the node at `path`, which exists. Nothing is done yet.
@@ -155,25 +161,30 @@ impl QueueLock {
     /// Dropping the future leaves the node as it is; it may have been granted.
     pub async fn turn(&self, wait: Duration) -> Result<Token, Error> {
         let patience = if wait.is_zero() { Patience::None } else { Patience::within(wait) };
-        let turn = self.look_up().await?;
+        let mut turn = self.look_up().await?;
+        turn.place.keep();
         turn.granted(patience).await?.ok_or_else(|| self.late())
     }
 
     async fn guard(&self, patience: Patience) -> Result<Option<Guard>, Error> {
-        let turn = self.look_up().await?;
-        if turn.stat.is_ephemeral() && !turn.session.owns(&turn.stat) {
+        let mut looking = LookingUp(Some(self.clone()));
+        let found = self.look_up().await;
+        looking.0 = None;
+        let mut turn = found?;
+        if turn.is_another_s() {
+            turn.place.keep();
             return Err(Error::new(VERB, &turn.path, ErrorKind::BadArguments).with_detail(
                 "it is an ephemeral node of another session; create it by this connection",
             ));
         }
-        let mut place = Place::taken_over(&turn.conn, &turn.session, turn.path.clone(), turn.stat);
         let Some(token) = turn.granted(patience).await? else {
-            place.keep();
+            turn.place.keep();
             return Ok(None);
         };
         let hold = turn.waiting(patience).hold().await?;
-        let Turn { conn, path, ending, .. } = turn;
-        Ok(Some(Guard::new(Held { conn, path, hold, ending, token }, place)))
+        let Turn { conn, session, path, ending, place, .. } = turn;
+        let proof = Proof::held(hold);
+        Ok(Some(Guard::new(Held { conn, path, session, proof, ending, token }, place)))
     }
 
     async fn look_up(&self) -> Result<Turn, Error> {
@@ -186,9 +197,9 @@ impl QueueLock {
         let conn = BoundConn::new(self.conn.clone(), &session);
         match conn.exists(&path).await.map_err(|err| err.during(VERB))? {
             Some(stat) => {
-                let pause = session.timeout() / 6;
-                let ending = Ending::of(conn.clone(), path.clone(), stat.czxid, pause);
-                Ok(Turn { conn, session, dir, path, stat, ending })
+                let mut place = Place::taken_over(&conn, &session, path.clone(), stat);
+                let ending = place.ending(&path, &stat);
+                Ok(Turn { conn, session, dir, path, stat, ending, place })
             }
             None => Err(Error::new(VERB, &path, ErrorKind::NoNode)),
         }
@@ -216,7 +227,29 @@ enum View {
     Missing,
 }
 
+impl Drop for LookingUp {
+    fn drop(&mut self) {
+        let Some(lock) = self.0.take() else { return };
+        let removal = async move {
+            if let Ok(mut turn) = lock.look_up().await {
+                if turn.is_another_s() {
+                    turn.place.keep();
+                } else {
+                    turn.place.leave().await;
+                }
+            }
+        };
+        // Without a thread nothing waits in the background either.
+        let _ = KEEPER.spawn(removal);
+    }
+}
+
 impl Turn {
+    /// Whether the node lives as long as another session.
+    fn is_another_s(&self) -> bool {
+        self.stat.is_ephemeral() && !self.session.owns(&self.stat)
+    }
+
     /// Waits for the grant; `None` without patience.
     async fn granted(&self, patience: Patience) -> Result<Option<Token>, Error> {
         loop {
@@ -255,25 +288,26 @@ impl Turn {
             return Ok(View::Missing);
         }
         let record = Record::of(&dir).filter(|record| !record.released);
-        if let Some(record) = record {
-            if record.is_of(own, &self.stat) {
-                // By a write whose reply was lost, or in an earlier wait.
-                return Ok(View::Granted(dir));
-            }
-            if record.holder != own && names.contains(&record.holder) {
-                let holder = self.dir.child(&record.holder);
-                let stat = self.conn.exists(&holder).await?;
-                if stat.is_some_and(|stat| stat.czxid == record.czxid) {
-                    return Ok(View::Behind(holder));
-                }
-            }
+        if record.as_ref().is_some_and(|record| record.is_of(own, &self.stat)) {
+            // By a write whose reply was lost, or in an earlier wait.
+            return Ok(View::Granted(dir));
         }
         // Sorted by their bytes, as connections list them.
-        let before = names.iter().take_while(|name| *name != own).last();
-        Ok(match before {
-            Some(name) => View::Behind(self.dir.child(name)),
-            None => View::First(dir),
-        })
+        if let Some(before) = names.iter().take_while(|name| *name != own).last() {
+            return Ok(View::Behind(self.dir.child(before)));
+        }
+        // Only the first waits for a holder whose name sorts behind its own, or all would be woken.
+        if let Some(record) = record
+            && record.holder != own
+            && names.contains(&record.holder)
+        {
+            let holder = self.dir.child(&record.holder);
+            let stat = self.conn.exists(&holder).await?;
+            if stat.is_some_and(|stat| stat.czxid == record.czxid) {
+                return Ok(View::Behind(holder));
+            }
+        }
+        Ok(View::First(dir))
     }
 
     /// Writes the own grant down; `None` when the queue is not as it was read.
@@ -311,3 +345,6 @@ impl Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@
 
 mod write_guard;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use write_guard::WriteGuard;
@@ -42,6 +42,7 @@ use crate::conn::Conn;
 use crate::error::{Error, ErrorKind};
 use crate::node::Acl;
 use crate::path::{IntoPath, ZkPath};
+use crate::session::Session;
 
 /// A read-write lock at a path: many read at once, or one writes.
 ///
@@ -76,13 +77,20 @@ pub struct RwLock {
     dir: Result<ZkPath, Error>,
     names: LockNames,
     acl: Vec<Acl>,
+    /// The session that somebody stood in last.
+    session: Arc<Mutex<Option<Session>>>,
 }
 
 impl RwLock {
     /// The lock at `path`. Nothing is done yet; a bad path is told by the first use.
     pub fn new(conn: impl Conn, path: impl IntoPath) -> Self {
-        let conn = Arc::new(conn);
-        RwLock { conn, dir: path.into_path(), names: LockNames::Zksync, acl: Acl::open() }
+        RwLock {
+            conn: Arc::new(conn),
+            dir: path.into_path(),
+            names: LockNames::Zksync,
+            acl: Acl::open(),
+            session: Arc::default(),
+        }
     }
 
     /// The same with the node names of another system than zksync, for paths that its clients use
@@ -270,7 +278,8 @@ impl RwLock {
                 ("write", Form { names, mode, stem: write_stem, waits_for: |_| true })
             }
         };
-        let line = Line { conn, dir, form, acl, verb };
+        let session = self.session.clone();
+        let line = Line { conn, dir, form, acl, delay: None, verb, session };
         if names == LockNames::Vitess {
             let why = "Vitess has no names for readers; take those of zksync, Curator or Kazoo";
             return Err(line.error(ErrorKind::BadArguments).with_detail(why));

@@ -98,15 +98,9 @@ impl Waiting<'_> {
                 Err(err) => Err(err),
             }
         };
-        let own_end = async {
-            match self.ending {
-                Some(ending) => ending.wait().await,
-                None => std::future::pending().await,
-            }
-        };
         let err = tokio::select! {
             biased;
-            loss = own_end => return Err(loss_error(self.verb, self.own, loss)),
+            loss = self.own_end() => return Err(loss_error(self.verb, self.own, loss)),
             _ = self.session.lost() => return Err(self.error(ErrorKind::SessionExpired)),
             gone = gone => match gone {
                 Ok(()) => return Ok(Woken::ByEnd),
@@ -122,6 +116,28 @@ impl Waiting<'_> {
         // What may not be watched is waited for all the same, by looking at the list.
         self.bear(err).await?;
         Ok(Woken::ByChance)
+    }
+
+    /// Waits, as long as that makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The own node is gone, the session over, or patience at an end.
+    pub(crate) async fn pause(&self, wait: Duration) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            loss = self.own_end() => Err(loss_error(self.verb, self.own, loss)),
+            _ = self.session.lost() => Err(self.error(ErrorKind::SessionExpired)),
+            () = sleep(wait) => Ok(()),
+            () = self.patience.end() => Err(self.error(ErrorKind::Timeout)),
+        }
+    }
+
+    async fn own_end(&self) -> Loss {
+        match self.ending {
+            Some(ending) => ending.wait_long().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Bears an error that a later try may not meet, and pauses.

@@ -4,6 +4,10 @@
 
 #[macro_use]
 pub mod beds;
+pub mod contest;
+pub mod flawed;
+pub mod fleet;
+pub mod grants;
 pub mod random;
 pub mod recipes;
 pub mod rig;

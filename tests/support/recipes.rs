@@ -3,12 +3,21 @@
 //! Another recipe joins in with a few lines here: an implementation of [`Recipe`], [`Held`] for its
 //! guard if that is one of its own, and a line in [`all`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use zkcells::recipes::{Guard, Lock, Released, RwLock, Token};
-use zkcells::{Conn, Deadline, Error, Loss, ZkPath};
+use zkcells::fault::OpKind;
+use zkcells::recipes::{
+    Election, Guard, LeaderGuard, Lock, PidGuard, PidNode, PidPolicy, PidState, QueueLock,
+    Released, RwLock, Token,
+};
+use zkcells::{
+    Conn, ConnExt as _, CreateOptions, Deadline, Error, Loss, Mode, Pending, Stat, Version, ZkPath,
+    tree,
+};
 
 /// Something that one holds, or some do, and others wait for.
 pub trait Recipe: Send + Sync + 'static {
@@ -41,6 +50,21 @@ pub trait Recipe: Send + Sync + 'static {
     /// waits for, of the own node.
     fn reads_to_wait(&self) -> usize {
         3
+    }
+
+    /// What a contender writes when its turn comes, and an earlier write proves nothing any more.
+    fn proof(&self) -> OpKind {
+        OpKind::Check
+    }
+
+    /// Whether each contender has a node, and the order of the nodes is that of the turns.
+    fn is_line(&self) -> bool {
+        true
+    }
+
+    /// Whether its guard tells why it was lost.
+    fn tells_why(&self) -> bool {
+        true
     }
 
     /// Names in its directory that are nobody's.
@@ -86,6 +110,27 @@ impl Held for Guard {
     }
 }
 
+impl Held for LeaderGuard {
+    fn is_valid(&self) -> bool {
+        (**self).is_valid()
+    }
+    fn valid_until(&self) -> Deadline {
+        (**self).valid_until()
+    }
+    fn token(&self) -> &Token {
+        (**self).token()
+    }
+    fn path(&self) -> &ZkPath {
+        (**self).path()
+    }
+    fn lost(&self) -> BoxFuture<'_, Loss> {
+        (**self).lost().boxed()
+    }
+    fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
+        self.resign().boxed()
+    }
+}
+
 /// A guard as the rigs have it.
 pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {
     Box::new(guard)
@@ -93,7 +138,13 @@ pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {
 
 /// Every recipe that gives a guard.
 pub fn all() -> Vec<Arc<dyn Recipe>> {
-    vec![Arc::new(TheLock), Arc::new(TheWriter)]
+    vec![
+        Arc::new(TheLock),
+        Arc::new(TheWriter),
+        Arc::new(TheQueue),
+        Arc::new(TheElection),
+        Arc::new(ThePidNode),
+    ]
 }
 
 /// [`Lock`].
@@ -110,7 +161,7 @@ impl Recipe for TheLock {
     }
 
     fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
-        let long = std::time::Duration::from_secs(60);
+        let long = Duration::from_secs(60);
         let (lock, once) = (Lock::new(conn, path), |guard| Some(boxed(guard)));
         let (within, tries) = (lock.clone(), lock);
         vec![
@@ -134,14 +185,212 @@ impl Recipe for TheWriter {
     }
 
     fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
-        let long = std::time::Duration::from_secs(60);
         let lock = RwLock::new(conn, path);
         let (within, tries, reads) = (lock.clone(), lock.clone(), lock);
+        let long = Duration::from_secs(60);
         let writes = |guard| Some(boxed(Guard::from(guard)));
         vec![
             ("within", async move { within.write_within(long).await.map(writes) }.boxed()),
             ("try", async move { Ok(tries.try_write().await?.and_then(writes)) }.boxed()),
             ("read", async move { reads.read().await.map(|guard| Some(boxed(guard))) }.boxed()),
         ]
+    }
+}
+
+/// [`QueueLock`] for a node that is made for each turn.
+pub struct TheQueue;
+
+/// The node for a turn, which is its maker's until the turn is waited for.
+struct ForATurn {
+    conn: Arc<dyn Conn>,
+    made: Option<Pending<(ZkPath, Stat)>>,
+}
+
+impl ForATurn {
+    fn make(conn: Arc<dyn Conn>, path: &str) -> Self {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let options = CreateOptions::from(Mode::EphemeralSequential).with_id(id.as_str());
+        let made = Some(conn.create(format!("{path}/turn-"), id, options));
+        ForATurn { conn, made }
+    }
+
+    async fn queue(mut self) -> Result<QueueLock, Error> {
+        let made = self.made.as_mut().unwrap().await;
+        self.made = None;
+        Ok(QueueLock::new(self.conn.clone(), made?.0))
+    }
+}
+
+impl Drop for ForATurn {
+    fn drop(&mut self) {
+        let Some(made) = self.made.take() else { return };
+        let conn = self.conn.clone();
+        tokio::spawn(async move {
+            if let Ok((path, _)) = made.await {
+                conn.delete(path, Version::Any).await.ok();
+            }
+        });
+    }
+}
+
+impl Recipe for TheQueue {
+    fn name(&self) -> &'static str {
+        "queue"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let node = ForATurn::make(conn, path);
+        async move { node.queue().await?.wait().await.map(boxed) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let node = ForATurn::make(conn, path);
+        let wait = async move { node.queue().await?.wait_within(Duration::from_secs(60)).await };
+        vec![("within", wait.map(|held| Ok(Some(boxed(held?)))).boxed())]
+    }
+
+    fn prepare(&self, conn: Arc<dyn Conn>, path: &str) -> BoxFuture<'static, ()> {
+        let path = path.to_owned();
+        async move {
+            tree::create_all(&conn, path, "", Mode::Persistent).await.unwrap();
+        }
+        .boxed()
+    }
+
+    /// Of the own node twice, of the queue, of the list, of the one before.
+    fn reads_to_wait(&self) -> usize {
+        5
+    }
+
+    /// The grant itself.
+    fn proof(&self) -> OpKind {
+        OpKind::Multi
+    }
+
+    /// Whatever is in the queue stands in it.
+    fn foreign(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+/// [`Election`].
+pub struct TheElection;
+
+impl Recipe for TheElection {
+    fn name(&self) -> &'static str {
+        "election"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let election = Election::new(conn, path);
+        async move { election.campaign().await.map(boxed) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let election = Election::new(conn, path);
+        let campaign = async move { election.campaign_within(Duration::from_secs(60)).await };
+        vec![("within", campaign.map(|held| Ok(Some(boxed(held?)))).boxed())]
+    }
+
+    fn dir(&self, path: &str) -> String {
+        format!("{path}/candidates")
+    }
+}
+
+/// [`PidNode`], waiting for another's to go, up to its first loss.
+pub struct ThePidNode;
+
+/// Whoever lost it does not come back before the next one was in.
+struct FirstPid {
+    guard: Mutex<Option<PidGuard>>,
+    path: ZkPath,
+    token: Token,
+}
+
+impl Held for FirstPid {
+    fn is_valid(&self) -> bool {
+        let guard = self.guard.lock().unwrap();
+        guard.as_ref().is_some_and(|guard| {
+            guard.token().as_ref() == Some(&self.token) && guard.state() == PidState::Held
+        })
+    }
+    /// It promises nothing but the moment.
+    fn valid_until(&self) -> Deadline {
+        Deadline::now()
+    }
+    fn token(&self) -> &Token {
+        &self.token
+    }
+    fn path(&self) -> &ZkPath {
+        &self.path
+    }
+    fn lost(&self) -> BoxFuture<'_, Loss> {
+        async {
+            while self.is_valid() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            drop(self.guard.lock().unwrap().take());
+            Loss::Unproven
+        }
+        .boxed()
+    }
+    fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
+        async move {
+            let was_lost = !self.is_valid();
+            let guard = self.guard.lock().unwrap().take();
+            match guard {
+                Some(guard) if !was_lost => guard.release().await,
+                _ => Released::WasLost,
+            }
+        }
+        .boxed()
+    }
+}
+
+impl ThePidNode {
+    fn node(conn: Arc<dyn Conn>, path: &str) -> PidNode {
+        PidNode::new(conn, path).with_policy(PidPolicy::Wait).with_jitter(Duration::ZERO)
+    }
+
+    /// Its first stay; another one if that is over already.
+    fn first(guard: PidGuard) -> Result<Box<dyn Held>, Error> {
+        let token = guard.token();
+        let path = guard.path().clone();
+        let lost = || Error::new("pid_node", &path, zkcells::ErrorKind::SessionExpired);
+        let token = token.ok_or_else(lost)?;
+        Ok(boxed(FirstPid { guard: Mutex::new(Some(guard)), path, token }))
+    }
+}
+
+impl Recipe for ThePidNode {
+    fn name(&self) -> &'static str {
+        "pid"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let node = Self::node(conn, path);
+        async move { Self::first(node.hold().await?) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let node = Self::node(conn, path);
+        let hold = async move { node.hold_within(Duration::from_secs(60)).await };
+        vec![("within", hold.map(|held| Self::first(held?).map(Some)).boxed())]
+    }
+
+    fn dir(&self, path: &str) -> String {
+        path.rsplit_once('/').unwrap().0.to_owned()
+    }
+
+    fn is_line(&self) -> bool {
+        false
+    }
+
+    fn tells_why(&self) -> bool {
+        false
+    }
+
+    fn foreign(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 }

@@ -68,6 +68,11 @@ impl Rig {
     pub async fn prepared(self) -> Rig {
         self.recipe.prepare(self.well.clone(), &self.path).await;
         let held = self.take(&self.well).await;
+        // Servers delete empty containers.
+        for name in self.recipe.foreign().iter().take(1) {
+            let keep = format!("{}/{name}", self.dir());
+            self.well.create(keep, "", Mode::Persistent).await.unwrap();
+        }
         assert_eq!(held.release().await, Released::Released);
         self.faulty.sync(&self.path).await.unwrap();
         self.proxy.clear_log();
@@ -87,11 +92,15 @@ impl Rig {
         soon("the grant", self.recipe.acquire(conn.clone(), &self.path)).await.unwrap()
     }
 
-    /// A contender, whose node is there.
+    /// A contender, whose node is there if contenders have one.
     pub async fn contend(&self, conn: &Arc<ZkConn>) -> Contender {
         let id = conn.session("/").await.unwrap().id();
         let before = self.nodes_of(id).await.len();
         let contender = tokio::spawn(self.recipe.acquire(conn.clone(), &self.path));
+        if !self.recipe.is_line() {
+            // Nobody sees it wait.
+            return contender;
+        }
         let there = async {
             while self.nodes_of(id).await.len() == before {
                 assert!(!contender.is_finished(), "it did not wait");
@@ -105,6 +114,7 @@ impl Rig {
     /// A contender behind the proxy, who has looked for whom to wait and left its watches.
     pub async fn contend_and_watch(&self) -> Contender {
         let contender = self.contend(&self.faulty).await;
+        assert!(self.recipe.is_line());
         let watches = async {
             loop {
                 let log = self.proxy.log();
@@ -127,6 +137,8 @@ impl Rig {
     /// The nodes of a session in the recipe's directory.
     pub async fn nodes_of(&self, session: i64) -> Vec<ZkPath> {
         let dir = ZkPath::new(self.dir()).unwrap();
+        // It may be at another server than the one of that session.
+        self.well.sync(&dir).await.unwrap();
         let names = match self.well.children(&dir).await {
             Ok(children) => children.names,
             Err(err) if err.kind() == ErrorKind::NoNode => return Vec::new(),
@@ -210,7 +222,8 @@ impl Rig {
                 }
                 assert!(promised.plus(LATE) > Deadline::now(), "lost late");
             };
-            assert!(why.contains(&loss), "{loss:?}, not one of {why:?}");
+            let told = why.contains(&loss) || !self.recipe.tells_why();
+            assert!(told, "{loss:?}, not one of {why:?}");
             assert!(!held.is_valid() && held.valid_until().is_past(), "lost is final");
         };
         let (next, ()) = tokio::join!(granted, lost);

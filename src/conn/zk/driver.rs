@@ -184,6 +184,10 @@ impl Driver {
         if self.moving && !self.may_move() {
             return;
         }
+        // What is in doubt keeps all else waiting, and nobody but a server can tell.
+        if !self.doubts.is_empty() && matches!(self.link, Link::Idle) {
+            return self.dial();
+        }
         while self.sent.len() < WINDOW && !self.queue.is_empty() && self.doubts.is_empty() {
             let Some(client) = self.link.client().cloned() else {
                 if matches!(self.link, Link::Idle) {

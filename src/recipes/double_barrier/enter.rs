@@ -22,6 +22,7 @@ use crate::recipes::names::{self, LockMode};
 use crate::recipes::owner::Owner;
 use crate::recipes::passing::bear;
 use crate::recipes::place::Place;
+use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting, recheck};
 use crate::request::Multi;
@@ -88,12 +89,11 @@ impl<'a> Entrant<'a> {
             pause::after(round, Duration::MAX).await;
             let session = barrier.conn.session(dir).await?;
             let conn = BoundConn::new(barrier.conn.clone(), &session);
-            let asked = conn.create(own, card.to_json(), &options);
-            let mut place = Place::awaiting(&conn, &session, (dir, &id), asked);
+            let (stem, data) = (barrier.id.as_str(), card.to_json().into());
+            let mut place = Place::ask(&conn, &session, (dir, stem), data, &options);
             let err = match place.made().await {
                 Ok((own, stat)) if session.owns(&stat) => {
-                    let pause = session.timeout() / 6;
-                    let ending = Ending::of(conn.clone(), own.clone(), stat.czxid, pause);
+                    let ending = place.ending(&own, &stat);
                     let (first, agreed, let_in) = (None, false, false);
                     return Ok(Entrant {
                         barrier,
@@ -350,8 +350,9 @@ impl<'a> Entrant<'a> {
         let hold = self.waiting().hold().await?;
         let zxid = begun.unwrap_or(self.stat.czxid);
         let token = Token::new(self.session.cell(), 0, LockMode::Shared, zxid);
-        let Entrant { barrier, conn, place, own: path, ending, .. } = self;
-        let guard = Guard::new(Held { conn, path, hold, ending, token }, place);
+        let Entrant { barrier, conn, session, place, own: path, ending, .. } = self;
+        let proof = Proof::held(hold);
+        let guard = Guard::new(Held { conn, path, session, proof, ending, token }, place);
         Ok(Inside::new(guard, barrier.clone(), begun, members))
     }
 

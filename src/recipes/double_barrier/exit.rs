@@ -255,14 +255,14 @@ impl Leaver {
         match err.kind() {
             // Without an own node another session does as well.
             ErrorKind::SessionExpired if !is_here => Ok(()),
-            _ if is_here && held.hold.session().state().is_over() => Err(self.lost(held)),
+            _ if is_here && held.session.state().is_over() => Err(self.lost(held)),
             _ => bear(err).await,
         }
     }
 
     /// Why the own node is not there.
     fn lost(&self, held: &Held) -> Error {
-        let over = held.hold.session().state().is_over();
+        let over = held.session.state().is_over();
         loss_error(VERB, &held.path, if over { Loss::SessionEnded } else { Loss::Deleted })
     }
 }

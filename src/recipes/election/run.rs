@@ -17,6 +17,7 @@ use crate::hold::Loss;
 use crate::recipes::held::Held;
 use crate::recipes::token::Token;
 use crate::request::{Multi, MultiReply};
+use crate::session::Session;
 
 /// The pause behind a failed campaign, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -33,6 +34,11 @@ impl Leadership {
     /// The mark of this leadership, for resources that refuse older ones.
     pub fn token(&self) -> &Token {
         &self.held.token
+    }
+
+    /// The session that it hangs on.
+    pub fn session(&self) -> &Session {
+        &self.held.session
     }
 
     /// Whether it lasts at this moment. No I/O.

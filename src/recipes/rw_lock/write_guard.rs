@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::read_stem;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt, Pending};
@@ -17,6 +19,7 @@ use crate::recipes::held::{Held, loss_error};
 use crate::recipes::names::{self, ContenderName, LockMode, LockNames};
 use crate::recipes::owner::Owner;
 use crate::recipes::place::Place;
+use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting};
 use crate::request::{Multi, MultiReply};
@@ -52,6 +55,7 @@ struct Successor<'a> {
     dir: ZkPath,
     path: ZkPath,
     owner: Owner,
+    data: Bytes,
     options: CreateOptions,
 }
 
@@ -113,7 +117,8 @@ impl<'a> Successor<'a> {
             _ => id,
         };
         let options = CreateOptions::from(Mode::Ephemeral).with_acl(acl).with_id(known_by);
-        Ok(Successor { writer, dir, path, owner, options })
+        let data = owner.to_json().into();
+        Ok(Successor { writer, dir, path, owner, data, options })
     }
 
     fn conn(&self) -> &BoundConn<Arc<dyn Conn>> {
@@ -122,11 +127,11 @@ impl<'a> Successor<'a> {
 
     /// Puts the reader's node in the place of the writer's.
     async fn replace(&self) -> Result<Place, Error> {
-        let session = self.writer.hold.session();
+        let session = &self.writer.session;
         loop {
             let asked = self.ask();
-            let known = (&self.dir, self.owner.id.as_str());
-            let mut place = Place::awaiting(self.conn(), session, known, asked);
+            let known = (self.data.clone(), self.owner.id.as_str());
+            let mut place = Place::awaiting(self.conn(), session, &self.dir, known, asked);
             match place.made().await {
                 Ok(_) => return Ok(place),
                 Err(err) => match (err.kind(), err.index()) {
@@ -150,7 +155,7 @@ impl<'a> Successor<'a> {
     fn ask(&self) -> Pending<(ZkPath, Stat)> {
         let exchange = Multi::new().delete(&self.writer.path, Version::Any).create(
             &self.path,
-            self.owner.to_json(),
+            &self.data,
             &self.options,
         );
         let written = self.conn().multi(exchange);
@@ -191,16 +196,16 @@ impl<'a> Successor<'a> {
     /// Proves that the reader's node is there.
     async fn hold(&self, mut place: Place) -> Result<Guard, Error> {
         let (path, stat) = place.made().await?;
-        let (conn, session) = (self.conn().clone(), self.writer.hold.session());
-        let ending = Ending::of(conn.clone(), path.clone(), stat.czxid, session.timeout() / 6);
-        let hold = self.waiting(&path, Some(&ending)).hold().await?;
+        let (conn, session) = (self.conn().clone(), self.writer.session.clone());
+        let ending = place.ending(&path, &stat);
+        let proof = Proof::held(self.waiting(&path, Some(&ending)).hold().await?);
         let first = &self.writer.token;
         let token = Token::new(first.cell(), first.epoch(), LockMode::Shared, first.zxid());
-        Ok(Guard::new(Held { conn, path, hold, ending, token }, place))
+        Ok(Guard::new(Held { conn, path, session, proof, ending, token }, place))
     }
 
     fn waiting<'w>(&'w self, own: &'w ZkPath, ending: Option<&'w Ending>) -> Waiting<'w> {
-        let session = self.writer.hold.session();
+        let session = &self.writer.session;
         let (conn, patience) = (self.conn(), Patience::Endless);
         Waiting { conn, session, own, ending, patience, verb: VERB }
     }

@@ -1,0 +1,206 @@
+use std::time::Duration;
+
+use futures::FutureExt as _;
+
+use super::*;
+use crate::conn::{ConnExt as _, MemoryConn, MemoryQuorum};
+use crate::hold::Loss;
+use crate::node::{Mode, Version};
+use crate::recipes::guard::Released;
+use crate::request::Multi;
+use crate::spy::Spy;
+
+fn lock(quorum: &MemoryQuorum) -> (Arc<MemoryConn>, Lock) {
+    let conn = Arc::new(quorum.connect());
+    (conn.clone(), Lock::new(conn, "/app/lock"))
+}
+
+#[tokio::test]
+async fn an_uncontended_acquire_is_one_flight() {
+    let spy = Arc::new(Spy::new(MemoryConn::new()));
+    let lock = Lock::new(spy.clone(), "/lock");
+    lock.acquire().await.unwrap().release().await;
+    spy.take();
+    let guard = lock.acquire().await.unwrap();
+    // Both requests leave at once; the hold asks nobody.
+    assert_eq!(spy.take(), ["children /lock", "create /lock/lock-", "hold /lock/lock-0000000001"]);
+    guard.release().await;
+    assert_eq!(spy.take(), ["delete /lock/lock-0000000001"]);
+}
+
+#[tokio::test]
+async fn turns_come_in_order_and_tokens_grow() {
+    let quorum = MemoryQuorum::new();
+    let (_a, first) = lock(&quorum);
+    let (_b, second) = lock(&quorum);
+    let held = first.acquire().await.unwrap();
+    let mut next = Box::pin(second.acquire());
+    assert!(next.as_mut().now_or_never().is_none());
+    let line = first.contenders().await.unwrap();
+    assert_eq!(line.iter().map(|one| one.holds).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(line[0].path, *held.path());
+    assert_eq!(&line[0].token, held.token());
+    let old = held.token().clone();
+    assert_eq!(held.release().await, Released::Released);
+    let guard = next.await.unwrap();
+    assert!(*guard.token() > old);
+}
+
+#[tokio::test]
+async fn a_guard_s_multi_counts_its_own_steps() {
+    let (conn, lock) = lock(&MemoryQuorum::new());
+    let guard = lock.acquire().await.unwrap();
+    let err = guard.multi(Multi::new().check("/app", Version::Any).check("/none", Version::Any));
+    let err = err.await.unwrap_err();
+    assert_eq!((err.kind(), err.index()), (ErrorKind::NoNode, Some(1)));
+    let done = guard.multi(Multi::new().create("/job", "", Mode::Persistent)).await.unwrap();
+    assert_eq!(done.len(), 1);
+    assert!(guard.multi(Multi::new()).await.unwrap().is_empty());
+    conn.delete(guard.path(), Version::Any).await.unwrap();
+    let err = guard.multi(Multi::new().delete("/job", Version::Any)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Revoked);
+    assert!(conn.exists("/job").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_later_session_does_nothing_in_the_name_of_the_old() {
+    let quorum = MemoryQuorum::new();
+    let (conn, first) = lock(&quorum);
+    let guard = first.acquire().await.unwrap();
+    quorum.expire(guard.session().id());
+    // The directory is made anew, so the numbers begin again, and the names are the same.
+    let other = quorum.connect();
+    other.delete("/app/lock", Version::Any).await.unwrap();
+    let (_other, second) = lock(&quorum);
+    let theirs = second.acquire().await.unwrap();
+    assert_eq!(theirs.path(), guard.path());
+    // A request of the old guard that knows nothing yet.
+    let multi = guard.held().conn.multi(Multi::new().check(guard.path(), Version::Any).create(
+        "/job",
+        "",
+        Mode::Persistent,
+    ));
+    assert_eq!(multi.await.unwrap_err().kind(), ErrorKind::SessionExpired);
+    assert!(conn.exists("/job").await.unwrap().is_none());
+    assert_eq!(guard.release().await, Released::WasLost);
+    assert!(theirs.is_valid());
+    assert!(conn.exists(theirs.path()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_node_of_the_same_name_is_not_the_own_one() {
+    let (conn, lock) = lock(&MemoryQuorum::new());
+    let guard = lock.acquire().await.unwrap();
+    let path = guard.path().clone();
+    conn.multi(Multi::new().delete(&path, Version::Any).create(&path, "", Mode::Ephemeral))
+        .await
+        .unwrap();
+    assert_eq!(guard.lost().await, Loss::Deleted);
+    assert_eq!(guard.release().await, Released::WasLost);
+    assert!(conn.exists(&path).await.unwrap().is_some(), "another's node was removed");
+}
+
+#[tokio::test]
+async fn who_has_no_patience_leaves_nothing() {
+    let quorum = MemoryQuorum::new();
+    let (conn, first) = lock(&quorum);
+    let _held = first.acquire().await.unwrap();
+    let (_other, second) = lock(&quorum);
+    assert!(second.try_acquire().await.unwrap().is_none());
+    assert_eq!(conn.children("/app/lock").await.unwrap().names.len(), 1);
+    let err = second.acquire_within(Duration::from_millis(1)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout);
+    assert_eq!(
+        err.to_string(),
+        "acquire /app/lock: timed out: 1 ahead, the next of them lock-0000000000"
+    );
+    let err = second.acquire_unless(std::future::ready(())).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Cancelled);
+}
+
+#[tokio::test]
+async fn foreign_children_are_passed_over_and_other_systems_waited_for() {
+    let quorum = MemoryQuorum::new();
+    let (conn, lock) = lock(&quorum);
+    for name in ["!first", "lock-abc", "read-1"] {
+        crate::tree::create_all(&conn, format!("/app/lock/{name}"), "", Mode::Persistent)
+            .await
+            .unwrap();
+    }
+    lock.acquire().await.unwrap().release().await;
+    for stem in [
+        "_c_01234567-89ab-cdef-0123-456789abcdef-lock-",
+        "0123456789abcdef0123456789abcdef__lock__",
+        "_c_0123456789abcdef0123456789abcdef-write-",
+        "_c_0123456789abcdef0123456789abcdef-read-",
+        "lock-",
+    ] {
+        let path = format!("/app/lock/{stem}");
+        let (node, _) = conn.create(path, "", Mode::EphemeralSequential).await.unwrap();
+        assert!(lock.try_acquire().await.unwrap().is_none(), "{stem}");
+        conn.delete(&node, Version::Any).await.unwrap();
+        assert!(lock.try_acquire().await.unwrap().is_some(), "{stem}");
+    }
+}
+
+#[tokio::test]
+async fn names_go_on_behind_the_last_number() {
+    let quorum = MemoryQuorum::new();
+    let (conn, lock) = lock(&quorum);
+    lock.acquire().await.unwrap().release().await;
+    quorum.set_sequence("/app/lock", i32::MAX - 1).unwrap();
+    let held = lock.acquire().await.unwrap();
+    assert!(lock.try_acquire().await.unwrap().is_none());
+    // The wrapped number of whoever comes next, as servers print it.
+    let wrapped = "/app/lock/lock--2147483648";
+    conn.create(wrapped, "", Mode::Ephemeral).await.unwrap();
+    let line = lock.contenders().await.unwrap();
+    assert_eq!(line.len(), 2);
+    assert_eq!((&line[0].path, line[0].holds), (held.path(), true));
+    conn.create("/app/lock/lock-2147483647", "", Mode::Ephemeral).await.unwrap();
+    let err = lock.acquire().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NodeExists, "{err}");
+    assert!(err.to_string().contains("numbers are used up"), "{err}");
+}
+
+#[tokio::test]
+async fn a_delay_is_kept_behind_the_dead_only() {
+    const DELAY: Duration = Duration::from_millis(300);
+    let quorum = MemoryQuorum::new();
+    let of = |conn: &Arc<MemoryConn>| Lock::new(conn.clone(), "/app/lock").with_delay(DELAY);
+    let conns: Vec<Arc<MemoryConn>> = (0..4).map(|_| Arc::new(quorum.connect())).collect();
+    let [a, b, c, d] = &conns[..] else { panic!() };
+    // Given back in order: nobody waits.
+    of(a).acquire().await.unwrap().release().await;
+    let guard = of(b).try_acquire().await.unwrap().unwrap();
+    // Dead: the next one waits, and is not ahead of time.
+    let start = std::time::Instant::now();
+    quorum.expire(guard.session().id());
+    let guard = of(c).acquire().await.unwrap();
+    assert!(start.elapsed() >= DELAY, "{:?}", start.elapsed());
+    assert!(guard.is_valid());
+    // Dropped is given back in order too.
+    drop(guard);
+    let guard = of(d).acquire_within(DELAY / 2).await.unwrap();
+    // Deleted by an operator is not; and the deadline counts.
+    a.delete(guard.path(), Version::Any).await.unwrap();
+    let err = of(b).acquire_within(DELAY / 10).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout);
+    assert_eq!(of(b).acquire().await.unwrap().release().await, Released::Released);
+}
+
+#[test]
+fn guards_and_their_futures_may_go_anywhere() {
+    fn send<T: Send + 'static>(_: &T) {}
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Lock>();
+    shared::<Guard>();
+    let lock = Lock::new(MemoryConn::new(), "/lock");
+    send(&async move {
+        let guard = lock.acquire_within(Duration::from_secs(1)).await;
+        if let Ok(guard) = guard {
+            guard.lost().await;
+            guard.release().await;
+        }
+    });
+}

@@ -1,0 +1,143 @@
+//! Proof of life of what is held: a hold, or one that is on its way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
+
+use super::place::is_over;
+use crate::background::sleep;
+use crate::conn::Pending;
+use crate::deadline::Deadline;
+use crate::error::ErrorKind;
+use crate::hold::{Hold, Loss};
+
+/// The hold that renews itself, and what is proved until it is there.
+///
+/// A committed write of the session proves it for half a timeout, so whoever has just created the
+/// own node need not wait for the hold.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    hold: Shared<BoxFuture<'static, Result<Arc<Hold>, Loss>>>,
+    /// Until when it is proved without the hold.
+    until: Deadline,
+    /// Whether that time has passed before the hold was there: what is lost stays lost.
+    late: AtomicBool,
+}
+
+impl Proof {
+    /// A hold that is there.
+    pub(crate) fn held(hold: Hold) -> Self {
+        let until = hold.valid_until();
+        let hold = std::future::ready(Ok(Arc::new(hold))).boxed().shared();
+        Proof { hold, until, late: AtomicBool::new(false) }
+    }
+
+    /// A hold that was asked for, and until when no other proof is needed.
+    pub(crate) fn asked(hold: Pending<Hold>, until: Deadline) -> Self {
+        let hold = hold.map(|hold| match hold {
+            Ok(hold) => Ok(Arc::new(hold)),
+            Err(err) if err.kind() == ErrorKind::NoNode => Err(Loss::Deleted),
+            Err(err) if is_over(err.kind()) => Err(Loss::SessionEnded),
+            Err(_) => Err(Loss::Unproven),
+        });
+        Proof { hold: hold.boxed().shared(), until, late: AtomicBool::new(false) }
+    }
+
+    /// Why nothing is held any more, by what is known at this moment. No I/O.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        if self.late.load(Ordering::SeqCst) {
+            return Some(Loss::Unproven);
+        }
+        match self.hold.clone().now_or_never() {
+            Some(Ok(hold)) => hold.loss(),
+            Some(Err(loss)) if loss != Loss::Unproven => Some(loss),
+            Some(Err(_)) | None => self.is_late().then_some(Loss::Unproven),
+        }
+    }
+
+    /// Until when it is proved.
+    pub(crate) fn valid_until(&self) -> Deadline {
+        match self.hold.clone().now_or_never() {
+            Some(Ok(hold)) if !self.late.load(Ordering::SeqCst) => hold.valid_until(),
+            _ => self.until,
+        }
+    }
+
+    /// Waits until it is lost.
+    pub(crate) async fn lost(&self) -> Loss {
+        let held = tokio::select! {
+            biased;
+            held = self.hold.clone() => held,
+            () = sleep(self.until.remaining()) => Err(Loss::Unproven),
+        };
+        match held {
+            Ok(hold) if !self.late.load(Ordering::SeqCst) => hold.lost().await,
+            Err(loss) if loss != Loss::Unproven => loss,
+            Ok(_) | Err(_) => {
+                // Without a hold it lasts as long as the first proof.
+                while !self.is_late() {
+                    sleep(self.until.remaining()).await;
+                }
+                Loss::Unproven
+            }
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        let late = self.until.is_past();
+        if late {
+            self.late.store(true, Ordering::SeqCst);
+        }
+        late
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::path::ZkPath;
+    use crate::session::Session;
+
+    fn gone() -> Error {
+        Error::new("hold", "/lock", ErrorKind::Closed)
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_comes_too_late_revives_nothing() {
+        let (give, hold) = Pending::channel(gone);
+        let proof = Proof::asked(hold, Deadline::now());
+        assert_eq!(proof.loss(), Some(Loss::Unproven));
+        let (sender, session) =
+            Session::channel("nyc", 7, Duration::from_secs(40), 1, Deadline::now());
+        let (renewed, hold) = Hold::channel(ZkPath::root(), session, Some(Deadline::now()));
+        give.send(Ok(hold));
+        assert_eq!(proof.loss(), Some(Loss::Unproven));
+        assert_eq!(proof.lost().await, Loss::Unproven);
+        drop((sender, renewed));
+    }
+
+    #[tokio::test]
+    async fn until_the_hold_is_there_the_first_proof_counts() {
+        let (give, hold) = Pending::channel(gone);
+        let proof = Proof::asked(hold, Deadline::after(Duration::from_secs(20)));
+        assert_eq!(proof.loss(), None);
+        give.send(Err(Error::new("hold", "/lock", ErrorKind::NoNode)));
+        assert_eq!(proof.loss(), Some(Loss::Deleted));
+        assert_eq!(proof.lost().await, Loss::Deleted);
+    }
+
+    #[tokio::test]
+    async fn without_a_hold_it_ends_with_the_first_proof() {
+        let (give, hold) = Pending::channel(gone);
+        let proof = Proof::asked(hold, Deadline::after(Duration::from_millis(20)));
+        give.send(Err(Error::new("hold", "/lock", ErrorKind::NotSent)));
+        assert_eq!(proof.loss(), None);
+        assert_eq!(proof.lost().await, Loss::Unproven);
+        assert_eq!(proof.loss(), Some(Loss::Unproven));
+    }
+}

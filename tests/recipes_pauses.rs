@@ -1,0 +1,122 @@
+//! The pause drill: three processes with sessions of 2 s, whoever holds is stopped past its session.
+//!
+//! On a write that nobody checks, a guard cannot help against a pause between the look at it and the
+//! write, so there is at most one such write a pause; a register that checks tokens takes none.
+//!
+//! This program has no harness of libtest: it starts itself again as the processes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
+
+#[path = "support/pauses.rs"]
+#[allow(unreachable_pub, reason = "tests")]
+mod pauses;
+#[path = "support/random.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each program uses a part of it")]
+mod random;
+
+use std::io::Read as _;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use pauses::{Looks, Outcome, TIMEOUT, Writer, pause};
+use random::rounds;
+use zkcells::testing::cells::{LocalCells, fresh_root};
+
+type Test = (&'static str, fn());
+
+const TESTS: [Test; 3] = [
+    ("a_holder_that_was_paused_past_its_session_writes_once_more_at_most", checked),
+    ("a_holder_that_does_not_look_is_caught", unchecked),
+    ("kazoos_holders_in_the_same_rig", kazoo),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, servers, path, file, looks] = args.as_slice()
+        && role == "--writer"
+    {
+        return be_a_writer(servers, path, Path::new(file), looks);
+    }
+    let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted =
+        |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(*part));
+    // What others do is measured in long runs, and promised by nobody.
+    let here = TESTS.len() - usize::from(rounds(0, 1) == 0);
+    let tests = TESTS.into_iter().take(here).filter(|(name, _)| is_wanted(name));
+    if args.iter().any(|arg| arg == "--list") {
+        tests.for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    // They wait most of the time, so they do it together.
+    let running: Vec<_> =
+        tests.map(|(name, test)| (name, std::thread::spawn(move || catch_unwind(test)))).collect();
+    let mut code = ExitCode::SUCCESS;
+    for (name, test) in running {
+        let passed = matches!(test.join(), Ok(Ok(())));
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        if !passed {
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+fn be_a_writer(servers: &str, path: &str, file: &Path, looks: &str) -> ExitCode {
+    // Whoever started it may be killed: then this ends, too.
+    std::thread::spawn(|| {
+        let mut rest = Vec::new();
+        std::io::stdin().read_to_end(&mut rest).ok();
+        std::process::exit(0);
+    });
+    let looks = if looks == "each-time" { Looks::EachTime } else { Looks::Seldom };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(pauses::write(servers, path, file, looks));
+    ExitCode::SUCCESS
+}
+
+/// Servers, the path of a lock, and a file, for one drill.
+fn place(name: &str) -> (String, String, PathBuf) {
+    let servers = LocalCells::up().unwrap().addrs("nyc").unwrap();
+    let root = fresh_root();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&root);
+    std::fs::create_dir_all(&dir).unwrap();
+    (servers, format!("/{root}/{name}"), dir.join(name))
+}
+
+fn drill(name: &str, looks: Looks, pauses: usize) -> Outcome {
+    let (servers, path, file) = place(name);
+    let writers: Vec<_> = (0..3).map(|_| Writer::start(&servers, &path, &file, looks)).collect();
+    let outcome = pause(&writers, &file, pauses, None);
+    println!("{name}: {outcome}");
+    outcome
+}
+
+fn checked() {
+    let outcome = drill("checked", Looks::EachTime, rounds(3, 100));
+    assert_eq!(outcome.stale_taken, 0, "{outcome}");
+    assert!(outcome.stale.iter().all(|stale| *stale <= 1), "{outcome:?}");
+    // Each one that was lost wrote once more to the register.
+    assert!(outcome.refused >= outcome.pauses && outcome.taken > 50, "{outcome}");
+}
+
+fn unchecked() {
+    let outcome = drill("unchecked", Looks::Seldom, rounds(2, 20));
+    assert_eq!(outcome.stale_taken, 0, "{outcome}");
+    assert!(outcome.stale.iter().any(|stale| *stale > 1), "{outcome:?}");
+}
+
+/// What `is_acquired` is worth, with the listener that Kazoo recommends and without a look at it.
+fn kazoo() {
+    let install = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/rivals/install");
+    let output = Command::new(install).arg("kazoo").stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let side = String::from_utf8(output.stdout).unwrap();
+    let (servers, path, file) = place("kazoo");
+    let start = |_| Writer::start_other(side.trim(), &servers, &path, &file, "lost");
+    let writers: Vec<_> = (0..3).map(start).collect();
+    let outcome = pause(&writers, &file, rounds(0, 11), Some(TIMEOUT + Duration::from_secs(1)));
+    println!("kazoo: {outcome}");
+    assert!(outcome.lines > 50, "{outcome}");
+}

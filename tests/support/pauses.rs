@@ -1,0 +1,256 @@
+//! Processes that write while they hold a lock, and are stopped past their session; what they wrote.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use zkcells::recipes::{FencedRegister, Lock};
+use zkcells::{ErrorKind, SessionOptions, Within, ZkConn};
+
+/// The session timeout of the writers.
+pub const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long may be waited for anything here.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// When a writer looks at its guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// Before each write.
+    EachTime,
+    /// Before every fiftieth.
+    Seldom,
+}
+
+/// What a writer says of a write, or of the end of a hold.
+fn append(file: &Path, line: &Value) {
+    let mut out = OpenOptions::new().append(true).create(true).open(file).unwrap();
+    out.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+fn beside(file: &Path, what: &str) -> PathBuf {
+    file.with_extension(what)
+}
+
+/// A writer: takes the lock again and again, and writes for as long as it may.
+///
+/// It appends to `file` what nobody checks, and writes to the register, which checks tokens.
+pub async fn write(servers: &str, path: &str, file: &Path, looks: Looks) {
+    let options = SessionOptions::default().with_session_timeout(TIMEOUT).with_label("cell");
+    let conn = Arc::new(ZkConn::connect(servers, options).await.unwrap());
+    let lock = Lock::new(conn.clone(), path);
+    let writes = Within::new(conn.clone(), Duration::from_secs(1));
+    let register = FencedRegister::new(writes, format!("{path}-register"));
+    let pid = std::process::id();
+    loop {
+        let Ok(guard) = lock.acquire().await else { continue };
+        let granted = guard.session().timeout();
+        assert_eq!(granted, TIMEOUT, "servers grant another timeout");
+        for turn in 0_u64.. {
+            let looks_now = looks == Looks::EachTime || turn % 50 == 0;
+            if looks_now && !guard.is_valid() {
+                break;
+            }
+            append(file, &json!({"pid": pid, "czxid": guard.token().zxid()}));
+            write_fenced(&register, &guard, file).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // As one who does not know it yet.
+        write_fenced(&register, &guard, file).await;
+        append(&beside(file, "lost"), &json!({"pid": pid}));
+    }
+}
+
+async fn write_fenced(register: &FencedRegister, guard: &zkcells::recipes::Guard, file: &Path) {
+    let zxid = guard.token().zxid();
+    match register.write(guard.token(), b"").await {
+        Ok(stat) => {
+            append(&beside(file, "taken"), &json!({"version": stat.version, "czxid": zxid}));
+        }
+        Err(err) if err.kind() == ErrorKind::StaleToken => {
+            append(&beside(file, "refused"), &json!({"czxid": zxid}));
+        }
+        Err(_) => {}
+    }
+}
+
+/// A process that writes. It is ended when this is dropped.
+pub struct Writer {
+    child: Child,
+    said: Receiver<String>,
+}
+
+impl Writer {
+    /// Starts one of this crate's: this very program, told to be one.
+    pub fn start(servers: &str, path: &str, file: &Path, looks: Looks) -> Writer {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let looks = if looks == Looks::EachTime { "each-time" } else { "seldom" };
+        command.args(["--writer", servers, path]).arg(file).arg(looks);
+        Writer::spawn(command)
+    }
+
+    /// Starts one of another library's, told by a line of its command language.
+    pub fn start_other(side: &str, servers: &str, path: &str, file: &Path, until: &str) -> Writer {
+        let mut command = Command::new("bash");
+        let timeout = TIMEOUT.as_millis();
+        command.arg("-c").arg(format!("exec {side} {servers} {timeout}"));
+        let mut writer = Writer::spawn(command);
+        writer.tell(&format!("pause-writer {path} {} {until}", file.display()));
+        writer.hear("ready");
+        writer.tell("go");
+        writer.hear("running");
+        writer
+    }
+
+    fn spawn(mut command: Command) -> Writer {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (say, said) = channel();
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|l| say.send(l)));
+        Writer { child, said }
+    }
+
+    fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn hear(&self, what: &str) {
+        let line = self.said.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no word: {what}"));
+        assert!(line.contains(what), "{line}");
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Our own child, which nobody has waited for.
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// What was written, as far as it is whole.
+fn lines(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn number(line: &Value, key: &str) -> i64 {
+    line[key].as_i64().unwrap()
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what} within {PATIENCE:?}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// What came of some pauses.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub pauses: usize,
+    /// Lines in the file that nobody checks.
+    pub lines: usize,
+    /// Of these, those behind a line with a newer token, for each pause.
+    pub stale: Vec<usize>,
+    /// Writes that the register took.
+    pub taken: usize,
+    /// Of these, those behind one with a newer token.
+    pub stale_taken: usize,
+    pub refused: usize,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hit = self.stale.iter().filter(|stale| **stale > 0).count();
+        write!(
+            f,
+            "{} pauses, {} lines; {} stale lines, in {hit} pauses, {} to {} a pause; register: {} \
+             taken, {} stale taken, {} refused",
+            self.pauses,
+            self.lines,
+            self.stale.iter().sum::<usize>(),
+            self.stale.iter().min().unwrap_or(&0),
+            self.stale.iter().max().unwrap_or(&0),
+            self.taken,
+            self.stale_taken,
+            self.refused,
+        )
+    }
+}
+
+/// Stops whoever holds until another one does and has written, again and again. Whoever is continued
+/// gets `rest` to do what it may, if it does not say that it has noticed.
+pub fn pause(writers: &[Writer], file: &Path, pauses: usize, rest: Option<Duration>) -> Outcome {
+    let lost = beside(file, "lost");
+    let mut held = Vec::new();
+    for n in 0..pauses {
+        let before = held.last().copied().unwrap_or_default();
+        let holder = until("nobody holds it", || {
+            let written = lines(file);
+            let last = written.last()?.clone();
+            let own = written.iter().filter(|line| line["czxid"] == last["czxid"]).count();
+            // Anywhere between two writes, when it has settled.
+            (number(&last, "czxid") > before && own >= 20 + n % 7).then_some(last)
+        });
+        let (pid, czxid) = (number(&holder, "pid"), number(&holder, "czxid"));
+        let writer = writers.iter().find(|writer| i64::from(writer.pid()) == pid).unwrap();
+        let losses = lines(&lost).len();
+        writer.signal(Signal::STOP);
+        until("no successor", || {
+            let written = lines(file);
+            let newer = written.iter().filter(|line| number(line, "czxid") > czxid).count();
+            (newer > 5).then_some(())
+        });
+        writer.signal(Signal::CONT);
+        match rest {
+            Some(rest) => std::thread::sleep(rest),
+            None => until("it does not notice", || (lines(&lost).len() > losses).then_some(())),
+        }
+        held.push(czxid);
+        assert_eq!(held.len(), n + 1);
+    }
+    let written = lines(file);
+    let mut outcome = Outcome { pauses, lines: written.len(), ..Outcome::default() };
+    outcome.stale = held.iter().map(|_| 0).collect();
+    let mut newest = 0;
+    for czxid in written.iter().map(|line| number(line, "czxid")) {
+        if czxid < newest {
+            let pause = held.iter().position(|held| *held == czxid);
+            outcome.stale[pause.expect("only who was paused can be late")] += 1;
+        }
+        newest = newest.max(czxid);
+    }
+    let mut taken = lines(&beside(file, "taken"));
+    taken.sort_by_key(|line| number(line, "version"));
+    outcome.taken = taken.len();
+    let mut newest = 0;
+    for czxid in taken.iter().map(|line| number(line, "czxid")) {
+        outcome.stale_taken += usize::from(czxid < newest);
+        newest = newest.max(czxid);
+    }
+    outcome.refused = lines(&beside(file, "refused")).len();
+    outcome
+}
