@@ -4,13 +4,13 @@
 
 mod support;
 
-use std::fmt;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use support::beds::{Bed, until_children};
+use support::counted::Counted;
 use support::random::random;
 use support::soon;
 use zkcells::fault::OpKind;
@@ -407,26 +407,6 @@ async fn a_holder_who_is_cut_off_has_lost_before_the_next_one_holds() {
     assert!(mine.bites().cut == 1 && mine.bites().refused > 0, "{:?}", mine.bites());
 }
 
-/// Counts what goes through it.
-#[derive(Debug)]
-struct Counted(Arc<dyn Conn>, Arc<AtomicUsize>);
-
-impl Conn for Counted {
-    fn call(&self, request: Request) -> Pending<Reply> {
-        self.1.fetch_add(1, Ordering::SeqCst);
-        self.0.call(request)
-    }
-    fn close(&self) -> Pending<()> {
-        self.0.close()
-    }
-}
-
-impl fmt::Display for Counted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "counted({})", self.0)
-    }
-}
-
 /// zksync's drain of 20 writers took 414 packets: each release woke all who waited.
 #[tokio::test]
 async fn twenty_queued_writers_wake_one_another_one_by_one() {
@@ -435,8 +415,7 @@ async fn twenty_queued_writers_wake_one_another_one_by_one() {
     let first = RwLock::new(conn.clone(), &dir).write().await.unwrap();
     let mut tasks = Vec::new();
     for n in 0..20 {
-        let conn_n: Arc<dyn Conn> = Arc::new(Counted(b.conn().await, count.clone()));
-        let lock = RwLock::new(conn_n, &dir);
+        let lock = RwLock::new(Counted::new(b.conn().await, &count), &dir);
         tasks.push(tokio::spawn(async move { lock.write().await.unwrap().release().await }));
         until_children(&conn, &dir, |names| names.len() == n + 2).await;
     }

@@ -32,12 +32,14 @@
 
 mod party;
 mod state;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::party::Party;
 use self::state::State;
+use self::way::{Written, write};
 use super::directory;
 use super::passing::bear;
 use crate::background::sleep;
@@ -204,9 +206,9 @@ impl CyclicBarrier {
                 pause::after(conflicts, Duration::MAX).await;
                 let Some((node, state)) = self.read(&path).await? else { return Ok(()) };
                 let next = state.reset(&why).of(self);
-                match party::write(&self.conn, &path, &node, &state, &next).await? {
-                    party::Written::Yes => return Ok(()),
-                    party::Written::No => {}
+                match write(&self.conn, &path, &node, &state, &next).await? {
+                    Written::Yes => return Ok(()),
+                    Written::No => {}
                 }
             }
             Err(Error::new(VERB, &path, ErrorKind::Contended))

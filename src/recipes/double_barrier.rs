@@ -32,6 +32,8 @@
 
 mod enter;
 mod exit;
+mod judge;
+mod outlast;
 mod round;
 
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use std::time::Duration;
 pub use exit::Inside;
 
 use self::enter::Entrant;
+use self::outlast::outlast;
 use crate::background::sleep;
 use crate::conn::Conn;
 use crate::deadline::Deadline;
@@ -183,7 +186,7 @@ impl DoubleBarrier {
                     return Ok(inside);
                 }
                 // Another round is on.
-                enter::outlast(&self.conn, &dir).await?;
+                outlast(&self.conn, &dir).await?;
             }
         };
         entered.await.map_err(|err: Error| err.during(VERB))

@@ -8,6 +8,7 @@ mod support;
 mod cyclic;
 mod double;
 mod double_faults;
+mod herds;
 mod simple;
 
 use std::sync::Arc;

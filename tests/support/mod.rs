@@ -5,6 +5,7 @@
 #[macro_use]
 pub mod beds;
 pub mod contest;
+pub mod counted;
 pub mod flawed;
 pub mod fleet;
 pub mod grants;

@@ -1,17 +1,17 @@
 //! The way in: an own node, and looks at the others until `ready` is made for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::exit::Inside;
-use super::round::{Card, Member, Ready, members, most_members};
+use super::round::{Card, Ready};
 use super::{DoubleBarrier, READY, VERB};
 use crate::background::sleep;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
-use crate::node::{Children, CreateOptions, Mode, Stat, Version};
+use crate::node::{Children, CreateOptions, Mode, Stat};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::recipes::directory;
@@ -20,12 +20,10 @@ use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
 use crate::recipes::names::{self, LockMode};
 use crate::recipes::owner::Owner;
-use crate::recipes::passing::bear;
 use crate::recipes::place::Place;
 use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting, recheck};
-use crate::request::Multi;
 use crate::session::Session;
 use crate::watch::{EventKind, Watch};
 
@@ -36,35 +34,36 @@ const REMOVAL: Duration = Duration::from_secs(1);
 
 /// A party on its way in, with its node.
 pub(super) struct Entrant<'a> {
-    barrier: &'a DoubleBarrier,
-    dir: &'a ZkPath,
-    seen: &'a AtomicUsize,
-    conn: BoundConn<Arc<dyn Conn>>,
+    pub(super) barrier: &'a DoubleBarrier,
+    pub(super) dir: &'a ZkPath,
+    /// How many there were at the last look.
+    pub(super) seen: &'a AtomicUsize,
+    pub(super) conn: BoundConn<Arc<dyn Conn>>,
     session: Session,
     place: Place,
     own: ZkPath,
-    stat: Stat,
+    pub(super) stat: Stat,
     ending: Ending,
     /// The random id of this attempt.
-    id: String,
+    pub(super) id: String,
     /// What the directory was like at the first look.
-    first: Option<Children>,
+    pub(super) first: Option<Children>,
     /// Whether all who were there first take the same number.
-    agreed: bool,
+    pub(super) agreed: bool,
     /// Whether `ready` has been seen to come since the own node was made.
-    let_in: bool,
+    pub(super) let_in: bool,
 }
 
 /// What an entrant sees at once.
-struct View {
-    ready: Option<(Stat, Option<Ready>)>,
+pub(super) struct View {
+    pub(super) ready: Option<(Stat, Option<Ready>)>,
     /// Of the change of `ready`.
     watch: Watch,
-    children: Children,
+    pub(super) children: Children,
 }
 
 /// What is to be done next.
-enum Next {
+pub(super) enum Next {
     /// The round was begun by this transaction, as far as that is known, for these.
     Inside(Option<i64>, Option<Vec<String>>),
     /// Members of an earlier round are there.
@@ -183,129 +182,10 @@ impl<'a> Entrant<'a> {
     }
 
     /// A directory that is gone took the own node along.
-    fn deleted(&self, err: Error) -> Error {
+    pub(super) fn deleted(&self, err: Error) -> Error {
         match err.kind() {
             ErrorKind::NoNode => Error::new(VERB, &self.own, ErrorKind::Revoked),
             _ => err,
-        }
-    }
-
-    async fn judge(&mut self, view: &View) -> Result<Next, Error> {
-        let count = view.children.names.iter().filter(|name| *name != READY).count();
-        self.seen.store(count, Ordering::Relaxed);
-        match &view.ready {
-            Some((stat, _)) if stat.czxid < self.stat.czxid => return self.behind(stat).await,
-            Some((stat, Some(ready))) => return self.let_in_by(stat, ready),
-            Some((stat, None)) => return self.let_in_by_others(view, Some(stat)).await,
-            None if self.let_in => return self.let_in_by_others(view, None).await,
-            None => {}
-        }
-        // Those who were there first decide how many it takes.
-        if self.agreed && count < self.barrier.parties {
-            return Ok(Next::Wait);
-        }
-        let mut members = members(&self.conn, self.dir, &view.children.names).await?;
-        let ours = self.barrier.parties;
-        let before = members.iter().filter(|member| member.czxid < self.stat.czxid);
-        for parties in before.filter_map(|member| member.parties) {
-            if parties != ours {
-                return Err(self.disagreement(parties));
-            }
-        }
-        self.agreed = true;
-        // Whoever came later and does not agree will see that, and go.
-        members.retain(|member| member.parties.is_none_or(|parties| parties == ours));
-        if members.len() < ours {
-            return Ok(Next::Wait);
-        }
-        members.truncate(ours);
-        self.is_among(&members)?;
-        self.make_ready(&members).await
-    }
-
-    /// An older `ready` was made for others. Without any of them it is a crash's, and removed.
-    async fn behind(&self, ready: &Stat) -> Result<Next, Error> {
-        // Only one of those who see it removes it, or it would be that of the next round: each
-        // removal writes the directory, as it was before `ready` was seen once more.
-        let dir = self.conn.get(self.dir);
-        let stat = self.conn.exists(self.dir.child(READY));
-        let listed = self.conn.children(self.dir);
-        let dir = dir.await.map_err(|err| self.deleted(err))?;
-        if stat.await?.is_none_or(|stat| stat.czxid != ready.czxid) {
-            return Ok(Next::LookAgain);
-        }
-        let names = listed.await.map_err(|err| self.deleted(err))?.names;
-        let members = members(&self.conn, self.dir, &names).await?;
-        if members.iter().any(|member| member.czxid < ready.czxid) {
-            return Ok(Next::Leave);
-        }
-        let removal = Multi::new()
-            .set(self.dir, dir.data, Version::Exact(dir.stat.version))
-            .delete(self.dir.child(READY), Version::Any);
-        match self.conn.multi(removal).await {
-            Ok(_) => Ok(Next::LookAgain),
-            Err(err) => match err.kind() {
-                ErrorKind::BadVersion | ErrorKind::NoNode | ErrorKind::OutcomeUnknown => {
-                    Ok(Next::LookAgain)
-                }
-                _ => {
-                    Err(err.with_detail("members that are gone have left it, and it is in the way"))
-                }
-            },
-        }
-    }
-
-    fn let_in_by(&self, stat: &Stat, ready: &Ready) -> Result<Next, Error> {
-        if ready.parties != self.barrier.parties {
-            return Err(self.disagreement(ready.parties));
-        }
-        if !ready.members.contains(&self.barrier.id) {
-            return Err(self.surplus());
-        }
-        Ok(Next::Inside(Some(stat.czxid), Some(ready.members.clone())))
-    }
-
-    /// Another system's `ready` does not say for whom it was made.
-    async fn let_in_by_others(&self, view: &View, stat: Option<&Stat>) -> Result<Next, Error> {
-        let first = self.first.as_ref().unwrap_or(&view.children);
-        let most = most_members(first, &view.children);
-        if most < self.barrier.parties {
-            return Err(self.disagreement(most));
-        }
-        if let Some(stat) = stat {
-            let mut members = members(&self.conn, self.dir, &view.children.names).await?;
-            members.retain(|member| member.czxid < stat.czxid);
-            members.truncate(self.barrier.parties);
-            self.is_among(&members)?;
-        }
-        Ok(Next::Inside(stat.map(|stat| stat.czxid), None))
-    }
-
-    /// Makes `ready` if all `members` are there.
-    async fn make_ready(&mut self, members: &[Member]) -> Result<Next, Error> {
-        let ready = Ready {
-            parties: self.barrier.parties,
-            members: members.iter().map(|member| member.name.clone()).collect(),
-            id: self.id.clone(),
-        };
-        let options = CreateOptions::from(Mode::Persistent)
-            .with_acl(self.barrier.acl.clone())
-            .with_id(ready.id.as_str());
-        let mut making = Multi::new();
-        for member in members {
-            making = making.check(self.dir.child(&member.name), Version::Any);
-        }
-        let making = making.create(self.dir.child(READY), ready.to_json(), options);
-        match self.conn.multi(making).await {
-            Ok(_) => {
-                self.let_in = true;
-                Ok(Next::LookAgain)
-            }
-            Err(err) => match err.kind() {
-                // Somebody has gone, or was faster.
-                ErrorKind::NoNode | ErrorKind::NodeExists => Ok(Next::LookAgain),
-                _ => Err(err),
-            },
         }
     }
 
@@ -356,23 +236,6 @@ impl<'a> Entrant<'a> {
         Ok(Inside::new(guard, barrier.clone(), begun, members))
     }
 
-    fn is_among(&self, members: &[Member]) -> Result<(), Error> {
-        match members.iter().any(|member| member.name == self.barrier.id) {
-            true => Ok(()),
-            false => Err(self.surplus()),
-        }
-    }
-
-    fn surplus(&self) -> Error {
-        let why = format!("{} are there already", self.barrier.parties);
-        Error::new(VERB, self.dir, ErrorKind::Disagreement).with_detail(why)
-    }
-
-    fn disagreement(&self, theirs: usize) -> Error {
-        let why = format!("expected {} parties, and others expect {theirs}", self.barrier.parties);
-        Error::new(VERB, self.dir, ErrorKind::Disagreement).with_detail(why)
-    }
-
     fn waiting(&self) -> Waiting<'_> {
         Waiting {
             conn: &self.conn,
@@ -414,49 +277,4 @@ async fn taken(conn: &dyn Conn, err: Error) -> Error {
         }
         None => err,
     }
-}
-
-/// Waits until the round that is on is over: `ready` gone, or all its members.
-pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Error> {
-    let mut round = None;
-    loop {
-        match look_at(conn, dir, &mut round).await {
-            Ok(None) => return Ok(()),
-            Ok(Some((ready, member))) => {
-                let session = conn.session(dir).await?;
-                tokio::select! {
-                    _ = ready => {}
-                    _ = member => {}
-                    () = sleep(recheck(&session)) => {}
-                }
-            }
-            Err(err) if err.kind() == ErrorKind::NoNode => return Ok(()),
-            Err(err) if err.kind() == ErrorKind::SessionExpired => {}
-            Err(err) => bear(err).await?,
-        }
-    }
-}
-
-/// Watches on `ready` and on a member of its round; `None` when that is over.
-async fn look_at(
-    conn: &Arc<dyn Conn>,
-    dir: &ZkPath,
-    round: &mut Option<i64>,
-) -> Result<Option<(Watch, Watch)>, Error> {
-    let (Some(ready), changed) = conn.exists_watch(dir.child(READY)).await? else {
-        return Ok(None);
-    };
-    if *round.get_or_insert(ready.czxid) != ready.czxid {
-        return Ok(None);
-    }
-    let names = conn.children(dir).await?.names;
-    for member in members(conn, dir, &names).await? {
-        if member.czxid < ready.czxid
-            && let (Some(stat), gone) = conn.exists_watch(dir.child(&member.name)).await?
-            && stat.czxid == member.czxid
-        {
-            return Ok(Some((changed, gone)));
-        }
-    }
-    Ok(None)
 }
