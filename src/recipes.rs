@@ -13,6 +13,19 @@
 //! with(guard, async { /* ends early if the lock is lost */ }).await?;
 //! # Ok(()) }
 //! ```
+//!
+//! # Who shares a path with whom
+//!
+//! Each recipe has the nodes of the system that it comes from, so clients of both exclude, or wait
+//! for, one another on one path. What these do not know, as owners and tokens, is in the data, which
+//! none of them reads.
+//!
+//! | recipe | mixes with | what theirs lack |
+//! |---|---|---|
+//! | [`RwLock`] | zksync's `RWMutex` by its default names; Curator's `InterProcessReadWriteLock` and Kazoo's `ReadLock` and `WriteLock` by [`LockNames`]; [`Lock`]s, which write | no other child may be there for zksync's clients |
+//! | [`Barrier`] | zksync's `Barrier`, Curator's `DistributedBarrier`, Kazoo's `Barrier` | may sleep through an opening that is closed again at once |
+//! | [`DoubleBarrier`] | zksync's `DoubleBarrier`; rounds begin and end together with Curator's `DistributedDoubleBarrier` and Kazoo's `DoubleBarrier`, too | a `ready` left by a crash lets them in; Kazoo's take it away when the first of them leaves |
+//! | [`CyclicBarrier`] | none: menagerie's two versions do not agree with each other | |
 
 mod barrier;
 mod contenders;
