@@ -18,8 +18,8 @@ use zkcells::recipes::{Guard, LockMode, LockNames, Released, RwLock, contenders}
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::FaultProxy;
 use zkcells::{
-    Conn, ConnExt as _, ErrorKind, Loss, MemoryConn, MemoryQuorum, Mode, Pending, Reply, Request,
-    SessionOptions, Version, ZkConn, tree,
+    Conn, ConnExt as _, ErrorKind, Loss, MemoryConn, MemoryQuorum, Mode, SessionOptions, Version,
+    ZkConn, tree,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -415,7 +415,7 @@ async fn twenty_queued_writers_wake_one_another_one_by_one() {
     let first = RwLock::new(conn.clone(), &dir).write().await.unwrap();
     let mut tasks = Vec::new();
     for n in 0..20 {
-        let lock = RwLock::new(Counted::new(b.conn().await, &count), &dir);
+        let lock = RwLock::new(Counted::before(b.conn().await, &count), &dir);
         tasks.push(tokio::spawn(async move { lock.write().await.unwrap().release().await }));
         until_children(&conn, &dir, |names| names.len() == n + 2).await;
     }

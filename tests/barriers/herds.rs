@@ -19,7 +19,7 @@ async fn counted(b: &Bed) -> (Vec<Arc<dyn Conn>>, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let mut conns = Vec::new();
     for _ in 0..PARTIES / 10 {
-        conns.push(Counted::new(b.conn().await, &count));
+        conns.push(Counted::before(b.conn().await, &count));
     }
     (conns, count)
 }

@@ -14,7 +14,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    pub fn new(inner: Arc<dyn Conn>, count: &Arc<AtomicUsize>) -> Arc<dyn Conn> {
+    pub fn before(inner: Arc<dyn Conn>, count: &Arc<AtomicUsize>) -> Arc<dyn Conn> {
         Arc::new(Counted { inner, count: count.clone() })
     }
 }
