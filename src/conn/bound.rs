@@ -15,9 +15,10 @@ use crate::session::Session;
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
+/// use std::sync::Arc;
 /// use zkcells::{BoundConn, ConnExt, ErrorKind, MemoryQuorum};
 /// let quorum = MemoryQuorum::new();
-/// let conn = quorum.connect();
+/// let conn = Arc::new(quorum.connect());
 /// let session = conn.session("/").await?;
 /// let bound = BoundConn::new(conn.clone(), &session);
 /// quorum.expire(session.id());

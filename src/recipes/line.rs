@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::delay;
+use super::directory;
 use super::ending::Ending;
 use super::guard::Guard;
 use super::held::Held;
@@ -30,12 +31,11 @@ use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hold::Hold;
-use crate::node::{Acl, Children, CreateOptions, Mode, Perms, Stat};
+use crate::node::{Acl, Children, CreateOptions, Mode, Stat};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::request::{Op, Reply, Request};
 use crate::session::Session;
-use crate::tree;
 
 /// How often a directory that others delete is made again.
 const ROUNDS: u32 = 10;
@@ -150,9 +150,7 @@ impl Line {
         }
     }
 
-    /// Makes the own node, and lists the others in the same flight: before it, so that the server
-    /// need not wait with the list until the node is there. If nobody came between them, that is
-    /// known by the own number, and the list is as good as one behind it.
+    /// Makes the own node, and lists the others behind it in the same flight.
     async fn enter(
         &self,
         dir: &ZkPath,
@@ -174,19 +172,15 @@ impl Line {
                 });
             let stem = (self.form.stem)(self.form.names, &id);
             let conn = BoundConn::new(self.conn.clone(), &session).by(by);
-            let listed = conn.children(dir);
             let mut place = Place::ask(&conn, &session, (dir, &stem), data, &options);
+            let listing = conn.children(dir);
             match place.made().await {
                 Ok((path, stat)) => {
                     if !session.owns(&stat) {
                         return Err(Error::new(self.verb, dir, ErrorKind::SessionExpired));
                     }
-                    let listing = match listed.await.ok().and_then(|seen| joined(seen, &path)) {
-                        Some(listing) => Ok(listing),
-                        None => conn.children(dir).await,
-                    };
                     let contender = Contender { conn, session, place, path, stat, ending: None };
-                    return Ok((contender, listing));
+                    return Ok((contender, listing.await));
                 }
                 Err(err) if err.kind() == ErrorKind::NoNode => self.make(&conn, dir).await?,
                 // The session that was known is over, and another one not yet asked for.
@@ -230,25 +224,13 @@ impl Line {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the directory: a container, which servers delete when it is empty, unless clients of
-    /// another system count on it.
+    /// Makes the directory: a container, unless clients of another system count on it.
     async fn make(&self, conn: &dyn Conn, dir: &ZkPath) -> Result<(), Error> {
-        let open = |entry: &Acl| Acl { perms: Perms::DIRECTORY, ..entry.clone() };
-        let acl: Vec<Acl> = self.acl.iter().map(open).collect();
-        let with = |mode: Mode| CreateOptions::from(mode).with_acl(acl.clone());
         let mode = match self.form.names {
             LockNames::Kazoo => Mode::Persistent,
             _ => Mode::Container,
         };
-        let mut made = tree::create_all(conn, dir, "", with(mode)).await;
-        if made.as_ref().is_err_and(|err| err.kind() == ErrorKind::Unsupported) {
-            made = tree::create_all(conn, dir, "", with(Mode::Persistent)).await;
-        }
-        match made {
-            Ok(_) => Ok(()),
-            Err(err) if err.kind() == ErrorKind::NodeExists => Ok(()),
-            Err(err) => Err(err),
-        }
+        directory::make(conn, dir, "", &self.acl, mode).await
     }
 
     async fn take_over(
@@ -344,19 +326,4 @@ impl Contender {
         self.ending = Some(ending.clone());
         ending
     }
-}
-
-/// The list of a directory before the own node was made, with that node in it; `None` if others were
-/// made between the two.
-///
-/// A number is how many children were made before, and the version that servers show counts the
-/// creations and deletions: twice the creations, less the children.
-fn joined(mut seen: Children, own: &ZkPath) -> Option<Children> {
-    let number = ContenderName::parse(own.name())?.sequence;
-    let made = seen.stat.cversion.wrapping_add(seen.stat.num_children);
-    if made != number.wrapping_mul(2) {
-        return None;
-    }
-    seen.names.push(own.name().to_owned());
-    Some(seen)
 }

@@ -95,24 +95,21 @@ impl Place {
         options: &CreateOptions,
     ) -> Self {
         let asked = conn.create(dir.child(stem), &data, options);
-        let id = options.id.as_deref().unwrap_or_default().replace('-', "").into();
-        let conn = conn.clone().by(None);
-        let way = Way { conn, session: session.clone(), dir: dir.clone(), data, id, word: None };
-        Place { way, state: State::Asked(asked), ending: None }
+        let id = options.id.as_deref().unwrap_or_default();
+        Place::awaiting(conn, session, dir, (data, id), asked)
     }
 
-    /// A place below `dir` for which `asked` stands already, as part of something larger. It is known
-    /// by `data`, which no other node of the session has there.
+    /// A place for which `asked` stands already: for a node below `dir` that is known by its data or
+    /// by the id in its name.
     pub(crate) fn awaiting(
         conn: &BoundConn<Arc<dyn Conn>>,
         session: &Session,
         dir: &ZkPath,
-        data: Bytes,
+        (data, id): (Bytes, &str),
         asked: Pending<(ZkPath, Stat)>,
     ) -> Self {
-        let conn = conn.clone().by(None);
-        let (dir, id) = (dir.clone(), Arc::default());
-        let way = Way { conn, session: session.clone(), dir, data, id, word: None };
+        let (conn, id) = (conn.clone().by(None), id.replace('-', "").into());
+        let way = Way { conn, session: session.clone(), dir: dir.clone(), data, id, word: None };
         Place { way, state: State::Asked(asked), ending: None }
     }
 
@@ -210,6 +207,12 @@ impl Place {
     /// Creates a node in the transaction that removes the own one, so it is created at most once.
     pub(crate) fn leave_node(&mut self, path: ZkPath, data: Vec<u8>, options: CreateOptions) {
         self.way.word = Some(Word::Create(path, data.into(), options));
+    }
+
+    /// Hands the node on to whoever has the new place.
+    pub(crate) fn take(&mut self) -> Place {
+        let state = mem::replace(&mut self.state, State::Gone);
+        Place { way: self.way.clone(), state, ending: self.ending.take() }
     }
 
     /// Forgets the node: it stays.

@@ -10,7 +10,7 @@ use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::hold::Loss;
+use crate::hold::{Hold, Loss};
 use crate::path::ZkPath;
 use crate::session::Session;
 
@@ -190,6 +190,25 @@ impl Waiting<'_> {
         match self.patience {
             Patience::Until(by) if by.is_past() => Err(self.error(ErrorKind::Timeout)),
             _ => Ok(()),
+        }
+    }
+
+    /// Proof that the own node is there, for whoever has just seen it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes waiting vain.
+    pub(crate) async fn hold(&self) -> Result<Hold, Error> {
+        loop {
+            match self.conn.hold_seen(self.own).await {
+                Ok(hold) if hold.is_valid() => return Ok(hold),
+                // It came too late to prove anything.
+                Ok(_) => self.in_time()?,
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    return Err(loss_error(self.verb, self.own, Loss::Deleted));
+                }
+                Err(err) => self.bear(err).await?,
+            }
         }
     }
 

@@ -78,48 +78,45 @@ fn number(name: &str) -> i32 {
 
 /// Its look at all groups, which clears up on the way.
 async fn scan(conn: &dyn Conn, base: &str) -> Groups {
-    loop {
-        let mut made = false;
-        let mut names = match conn.children(base).await {
-            Ok(children) => children.names,
-            Err(err) if err.kind() == ErrorKind::NoNode => {
-                gone(conn.create(base, "", Mode::Persistent).await);
-                made = true;
-                Vec::new()
-            }
-            Err(err) => panic!("{err}"),
+    let mut made = false;
+    let mut names = match conn.children(base).await {
+        Ok(children) => children.names,
+        Err(err) if err.kind() == ErrorKind::NoNode => {
+            gone(conn.create(base, "", Mode::Persistent).await);
+            made = true;
+            Vec::new()
+        }
+        Err(err) => panic!("{err}"),
+    };
+    names.sort();
+    let mut groups = Groups::default();
+    let mut vanished = false;
+    for name in names {
+        let path = format!("{base}/{name}");
+        let Some(found) = gone(conn.children(&path).await) else {
+            vanished = true;
+            break;
         };
-        names.sort();
-        let mut groups = Groups::default();
-        let mut vanished = false;
-        for name in names {
-            let path = format!("{base}/{name}");
-            let Some(found) = gone(conn.children(&path).await) else {
-                vanished = true;
-                break;
-            };
-            let group = Group { path, stat: found.stat, names: found.names };
-            if group.stat.data_length > 0 && group.nodes() > 0 {
-                groups.processing.push(group);
-            } else if group.stat.data_length == 0 && groups.awaiting.is_none() {
-                groups.awaiting = Some(group);
-            } else {
-                for ack in group.names.iter().filter(|name| name.contains("ack-")) {
-                    gone(conn.delete(format!("{}/{ack}", group.path), Version::Any).await);
-                }
-                gone(conn.delete(&group.path, Version::Any).await);
+        let group = Group { path, stat: found.stat, names: found.names };
+        if group.stat.data_length > 0 && group.nodes() > 0 {
+            groups.processing.push(group);
+        } else if group.stat.data_length == 0 && groups.awaiting.is_none() {
+            groups.awaiting = Some(group);
+        } else {
+            for ack in group.names.iter().filter(|name| name.contains("ack-")) {
+                gone(conn.delete(format!("{}/{ack}", group.path), Version::Any).await);
             }
+            gone(conn.delete(&group.path, Version::Any).await);
         }
-        if vanished {
-            groups = Groups::default();
-        }
-        if groups.processing.is_empty() && groups.awaiting.is_none() && !made {
-            if gone(conn.delete(base, Version::Any).await).is_some() {
-                gone(conn.create(base, "", Mode::Persistent).await);
-            }
-        }
-        return groups;
     }
+    if vanished {
+        groups = Groups::default();
+    }
+    let idle = groups.processing.is_empty() && groups.awaiting.is_none() && !made;
+    if idle && gone(conn.delete(base, Version::Any).await).is_some() {
+        gone(conn.create(base, "", Mode::Persistent).await);
+    }
+    groups
 }
 
 impl Original {

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use zkcells::fault::OpKind;
 use zkcells::recipes::{
     Election, Guard, LeaderGuard, Lock, PidGuard, PidNode, PidPolicy, PidState, QueueLock,
-    Released, Token,
+    Released, RwLock, ShardGuard, ShardLock, Token,
 };
 use zkcells::{
     Conn, ConnExt as _, CreateOptions, Deadline, Error, Loss, Mode, Pending, Stat, Version, ZkPath,
@@ -59,6 +59,21 @@ pub trait Recipe: Send + Sync + 'static {
 
     /// Whether each contender has a node, and the order of the nodes is that of the turns.
     fn is_line(&self) -> bool {
+        true
+    }
+
+    /// What makes the own node.
+    fn makes(&self) -> OpKind {
+        OpKind::Create
+    }
+
+    /// Whether its own nodes are in directories in its directory.
+    fn nests(&self) -> bool {
+        false
+    }
+
+    /// Whether one holds it alone, and not several at once a part of it each.
+    fn is_exclusive(&self) -> bool {
         true
     }
 
@@ -131,6 +146,27 @@ impl Held for LeaderGuard {
     }
 }
 
+impl Held for ShardGuard {
+    fn is_valid(&self) -> bool {
+        (**self).is_valid()
+    }
+    fn valid_until(&self) -> Deadline {
+        (**self).valid_until()
+    }
+    fn token(&self) -> &Token {
+        (**self).token()
+    }
+    fn path(&self) -> &ZkPath {
+        self.node()
+    }
+    fn lost(&self) -> BoxFuture<'_, Loss> {
+        (**self).lost().boxed()
+    }
+    fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
+        ShardGuard::release(*self).boxed()
+    }
+}
+
 /// A guard as the rigs have it.
 pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {
     Box::new(guard)
@@ -138,7 +174,14 @@ pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {
 
 /// Every recipe that gives a guard.
 pub fn all() -> Vec<Arc<dyn Recipe>> {
-    vec![Arc::new(TheLock), Arc::new(TheQueue), Arc::new(TheElection), Arc::new(ThePidNode)]
+    vec![
+        Arc::new(TheLock),
+        Arc::new(TheWriter),
+        Arc::new(TheQueue),
+        Arc::new(TheElection),
+        Arc::new(ThePidNode),
+        Arc::new(TheShards),
+    ]
 }
 
 /// [`Lock`].
@@ -161,6 +204,32 @@ impl Recipe for TheLock {
         vec![
             ("within", async move { within.acquire_within(long).await.map(once) }.boxed()),
             ("try", async move { Ok(tries.try_acquire().await?.map(boxed)) }.boxed()),
+        ]
+    }
+}
+
+/// [`RwLock`], written.
+pub struct TheWriter;
+
+impl Recipe for TheWriter {
+    fn name(&self) -> &'static str {
+        "rw_lock"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let lock = RwLock::new(conn, path);
+        async move { lock.write().await.map(Guard::from).map(boxed) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let lock = RwLock::new(conn, path);
+        let (within, tries, reads) = (lock.clone(), lock.clone(), lock);
+        let long = Duration::from_secs(60);
+        let writes = |guard| Some(boxed(Guard::from(guard)));
+        vec![
+            ("within", async move { within.write_within(long).await.map(writes) }.boxed()),
+            ("try", async move { Ok(tries.try_write().await?.and_then(writes)) }.boxed()),
+            ("read", async move { reads.read().await.map(|guard| Some(boxed(guard))) }.boxed()),
         ]
     }
 }
@@ -360,5 +429,74 @@ impl Recipe for ThePidNode {
 
     fn foreign(&self) -> Vec<&'static str> {
         Vec::new()
+    }
+}
+
+/// [`ShardLock`], whose leaders wait for nobody: a holder is followed by those who came meanwhile.
+pub struct TheShards;
+
+impl TheShards {
+    fn lock(conn: Arc<dyn Conn>, path: &str) -> ShardLock {
+        ShardLock::new(conn, path).with_wait_time(Duration::ZERO)
+    }
+}
+
+impl Recipe for TheShards {
+    fn name(&self) -> &'static str {
+        "shards"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let lock = Self::lock(conn, path);
+        async move { lock.acquire().await.map(boxed) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let (long, lock) = (Duration::from_secs(60), Self::lock(conn, path));
+        let (within, acked) = (lock.clone(), lock);
+        vec![
+            ("within", async move { Ok(Some(boxed(within.acquire_within(long).await?))) }.boxed()),
+            (
+                "ack",
+                async move {
+                    acked.acquire().await?.ack().await;
+                    Ok(None)
+                }
+                .boxed(),
+            ),
+        ]
+    }
+
+    /// The path is made by the recipe, and its parent is not.
+    fn prepare(&self, conn: Arc<dyn Conn>, path: &str) -> BoxFuture<'static, ()> {
+        let path = path.to_owned();
+        async move {
+            let parent = path.rsplit_once('/').unwrap().0;
+            match tree::create_all(&conn, parent, "", Mode::Persistent).await {
+                Ok(_) => {}
+                Err(err) => assert_eq!(err.kind(), zkcells::ErrorKind::NodeExists, "{err}"),
+            }
+        }
+        .boxed()
+    }
+
+    fn makes(&self) -> OpKind {
+        OpKind::Multi
+    }
+
+    fn nests(&self) -> bool {
+        true
+    }
+
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
+    fn is_line(&self) -> bool {
+        false
+    }
+
+    fn foreign(&self) -> Vec<&'static str> {
+        vec!["foreign"]
     }
 }

@@ -144,8 +144,18 @@ impl Rig {
             Err(err) if err.kind() == ErrorKind::NoNode => return Vec::new(),
             Err(err) => panic!("{err}"),
         };
-        let paths: Vec<ZkPath> =
-            names.iter().map(|name| ZkPath::new(format!("{dir}/{name}")).unwrap()).collect();
+        let below = |dir: &ZkPath, names: &[String]| -> Vec<ZkPath> {
+            names.iter().map(|name| ZkPath::new(format!("{dir}/{name}")).unwrap()).collect()
+        };
+        let mut paths = below(&dir, &names);
+        if self.recipe.nests() {
+            let dirs = paths.clone();
+            for dir in dirs {
+                if let Ok(children) = self.well.children(&dir).await {
+                    paths.extend(below(&dir, &children.names));
+                }
+            }
+        }
         let found = self.well.read_many(paths.iter().cloned().map(Read::Exists)).await.unwrap();
         let of_session = |found: &Result<ReadReply, Error>| matches!(found, Ok(ReadReply::Exists(Some(stat))) if stat.ephemeral_owner == session);
         let all = paths.into_iter().zip(found);
@@ -169,6 +179,19 @@ impl Rig {
     /// Waits until the faults have bitten.
     pub async fn bitten(&self, how: impl Fn(&Bites) -> bool) {
         self.proxy.until(how).await;
+    }
+
+    /// Has the one behind the proxy told that its session is over, until it has heard it: an answer
+    /// that comes late is one that it asks for again.
+    pub async fn told_expired(&self) {
+        let session = self.session().await;
+        for n in 1.. {
+            self.proxy.tell_expired();
+            self.bitten(|bites| bites.told_expired >= n).await;
+            if timeout(Duration::from_secs(3), session.lost()).await.is_ok() {
+                return;
+            }
+        }
     }
 
     /// Waits until a later proof came, and it is held.

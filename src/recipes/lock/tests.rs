@@ -23,7 +23,7 @@ async fn an_uncontended_acquire_is_one_flight() {
     spy.take();
     let guard = lock.acquire().await.unwrap();
     // Both requests leave at once; the hold asks nobody.
-    assert_eq!(spy.take(), ["children /lock", "create /lock/lock-", "hold /lock/lock-0000000001"]);
+    assert_eq!(spy.take(), ["create /lock/lock-", "children /lock", "hold /lock/lock-0000000001"]);
     guard.release().await;
     assert_eq!(spy.take(), ["delete /lock/lock-0000000001"]);
 }

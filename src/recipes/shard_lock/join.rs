@@ -128,7 +128,7 @@ impl ShardLock {
         let (stem, _) = groups::stems();
         let steps = door.steps.clone().create(door.group.child(stem), &data, &options);
         let asked = made_last(conn, conn.multi(steps));
-        (Place::awaiting(conn, session, &door.group, data, asked), door.is_behind)
+        (Place::awaiting(conn, session, &door.group, (data, &id), asked), door.is_behind)
     }
 
     /// Why the group could not be entered, unless another try may.

@@ -98,7 +98,7 @@ impl Member {
             return Ok(None);
         };
         loop {
-            match self.proved(ours).await {
+            match self.proved(ours, patience).await {
                 Ok(Some(hold)) => {
                     let range = Range { index, of: members.len() };
                     return Ok(Some(self.guard(lock, hold, members, range, zxid)));
@@ -109,6 +109,7 @@ impl Member {
                     self.place.leave().await;
                     return Ok(None);
                 }
+                Err(err) if err.op() == VERB => return Err(err),
                 Err(err) => self.waiting(patience).bear(err).await?,
             }
         }
@@ -276,16 +277,18 @@ impl Member {
 
     /// Proof that the own node is there, by a commit, and behind it a look for others: `None` if
     /// somebody else holds a range of another group.
-    async fn proved(&self, ours: bool) -> Result<Option<Hold>, Error> {
-        let conn = self.conn.clone().by(None);
+    async fn proved(&self, ours: bool, patience: Patience) -> Result<Option<Hold>, Error> {
+        let waiting = self.waiting(patience);
         let hold = loop {
-            // Who published has just committed a check of the own node.
-            let asked = if ours { conn.hold_seen(&self.path) } else { conn.hold(&self.path) };
-            let hold = asked.await?;
+            if ours {
+                // Who published has just committed a check of the own node.
+                break waiting.hold().await?;
+            }
+            let hold = self.conn.hold(&self.path).await?;
             if hold.is_valid() {
                 break hold;
             }
-            self.waiting(Patience::Endless).in_time()?;
+            waiting.in_time()?;
         };
         let view = View::of(&self.conn, &self.base, Some(&self.group)).await?;
         let other = view.as_ref().and_then(View::held);

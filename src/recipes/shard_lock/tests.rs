@@ -505,7 +505,7 @@ async fn a_run_works_on_until_it_breaks_and_reshards_when_that_is_wanted() {
         }
     });
     assert_eq!(sum.await.unwrap(), 3);
-    let seen = seen.lock().unwrap();
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
     let of: Vec<usize> = seen.iter().map(|(of, _)| *of).collect();
     assert_eq!(of, [1, 1, 2]);
     assert!(seen[0].1 == seen[1].1 && seen[1].1 < seen[2].1, "one range twice, then another");

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::Bench;
+use crate::conn::bound::BoundConn;
 use crate::conn::{Conn as _, ConnExt as _};
+use crate::deadline::Deadline;
 use crate::error::ErrorKind;
 use crate::node::{Acl, Mode, Version};
 use crate::request::{Multi, Read};
@@ -76,6 +78,43 @@ pub async fn a_read_proves_nothing_of_the_session(b: Bench) {
     b.ok(b.conn.children(b.at("/a")).await);
     b.ok(b.conn.read_many([Read::Get(b.path("/a"))]).await);
     assert_eq!(session.valid_until(), until, "{b}");
+}
+
+/// Otherwise what hangs on an ephemeral node would go on in the next session.
+pub async fn a_request_of_another_session_is_refused(b: Bench) {
+    b.make("/a", "kept").await;
+    let other = b.another().await;
+    let theirs = b.ok(other.session(b.at("")).await);
+    let bound = BoundConn::new(b.conn.clone(), &theirs);
+    let (any, over) = (Version::Any, ErrorKind::SessionExpired);
+    b.refused(bound.get(b.at("/a")).await, over);
+    b.refused(bound.exists_watch(b.at("/a")).await, over);
+    b.refused(bound.set(b.at("/a"), "lost", any).await, over);
+    b.refused(bound.create(b.at("/b"), "", Mode::Ephemeral).await, over);
+    b.refused(bound.multi(Multi::new().delete(b.at("/a"), any)).await, over);
+    b.refused(bound.hold(b.at("/a")).await, over);
+    b.refused(bound.hold_seen(b.at("/a")).await, over);
+    let many = bound.read_many([Read::Get(b.path("/a"))]).await;
+    b.refused(many.and_then(|mut found| found.remove(0)), over);
+    assert_eq!(b.data("/a").await, "kept", "{b}");
+    let own = BoundConn::new(b.conn.clone(), &b.session().await);
+    assert_eq!(b.ok(own.get(b.at("/a")).await).data, "kept", "{b}");
+}
+
+/// What a check would cost is saved where the session has just written.
+pub async fn a_hold_of_what_was_seen_starts_from_the_last_write(b: Bench) {
+    let session = b.session().await;
+    b.make("/a", "").await;
+    let hold = b.ok(b.conn.hold_seen(b.at("/a")).await);
+    assert!(hold.is_valid() && hold.valid_until() <= Deadline::after(session.timeout() / 2), "{b}");
+    assert_eq!((hold.path(), hold.loss()), (&b.path("/a"), None), "{b}");
+}
+
+pub async fn a_session_says_which_cell_it_is_of(b: Bench) {
+    let (session, other) = (b.session().await, b.another().await);
+    assert!(!session.cell().is_empty(), "{b}");
+    let theirs = b.ok(other.session(b.at("/none")).await);
+    assert_eq!(session.cell(), theirs.cell(), "{b}");
 }
 
 pub async fn close_ends_the_session(b: Bench) {
