@@ -11,6 +11,7 @@
 //! | 129, 130, 143 | ended by SIGHUP, SIGINT, SIGTERM, after the sessions were closed |
 
 mod args;
+mod barrier;
 mod cat;
 mod cells;
 mod context;
@@ -62,5 +63,6 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
         Verb::Set(args) => set::run(context, args).await,
         Verb::Cp(args) => cp::run(context, args).await,
         Verb::Rm(args) => rm::run(context, args).await,
+        Verb::Barrier(args) => barrier::run(context, args).await,
     }
 }

@@ -67,6 +67,8 @@ pub(super) enum Verb {
     Cp(Cp),
     /// Delete nodes
     Rm(Rm),
+    /// Close a barrier, open it, or wait until it is open
+    Barrier(super::barrier::Barrier),
 }
 
 /// Of `cells`.
