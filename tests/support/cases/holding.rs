@@ -105,7 +105,7 @@ pub async fn slow(rig: Rig) {
     let loss = soon("the loss", held.lost()).await;
     assert!(loss == Loss::Unproven || !rig.recipe.tells_why(), "{loss:?}");
     assert!(!held.is_valid());
-    assert!(rig.proxy.bites().delayed > 0, "the fault did not bite");
+    rig.bitten(|bites| bites.delayed > 0).await;
     // Its session may well live on, so the place is given up.
     drop(held);
     assert!(!next.is_finished(), "its session is not over");
