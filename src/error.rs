@@ -94,6 +94,12 @@ pub enum ErrorKind {
     /// The own node was deleted by another: the place in the queue, or what was held, is lost.
     #[error("revoked: the own node was deleted by another")]
     Revoked,
+    /// Those who take part do not agree on how many they are, or there are more of them.
+    #[error("participants disagree")]
+    Disagreement,
+    /// The barrier is broken: somebody who had come gave up, died, or reset it.
+    #[error("barrier broken")]
+    Broken,
     /// The caller ended it before it was done.
     #[error("cancelled")]
     Cancelled,

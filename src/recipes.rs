@@ -19,8 +19,12 @@
 //! | recipe | what you get | its nodes | shares a path with |
 //! |---|---|---|---|
 //! | [`Lock`] | one holder at a time, in the order of arrival | `<path>/lock-N`, or another system's | Vitess, menagerie; Curator, Kazoo and zksync's writers with their [`LockNames`] |
+//! | [`RwLock`] | one writer or many readers, in the order of arrival | `<path>/_c_<id>-read-N`, `…-write-N`, or another system's | zksync; Curator and Kazoo with their [`LockNames`]; any [`Lock`], which writes |
 //! | [`QueueLock`] | one holder at a time, in the order of names, on nodes that you made | `<queue>/<any>` | Vitess, as long as no name sorts before those that are there |
 //! | [`Election`] | one leader at a time, whom everybody can observe, and a task done while leading | `<path>/candidates/lock-N`, `<path>/leader` | Vitess's `ZElector` |
+//! | [`Barrier`] | a gate that one closes and anybody opens | `<path>` | zksync, Curator, Kazoo, which may sleep through an opening that is closed again at once |
+//! | [`DoubleBarrier`] | parties that begin together and leave together | `<path>/<id>`, `<path>/ready` | zksync, Curator, Kazoo, whose parties let themselves in by a `ready` that a crash has left |
+//! | [`CyclicBarrier`] | parties that wait for each other, again and again | `<path>`, `<path>/party-<id>` | nobody else |
 //! | [`PidNode`] | a node that is there as long as this process | `<path>` | whoever reads it |
 //! | [`FencedRegister`] | a value that holders of older tokens cannot write | `<path>` | nobody else |
 //!
@@ -57,8 +61,12 @@
 //! - A session's end ends what hangs on it; nothing goes on in the next session in its name.
 //! - Other children of a directory are passed over; what an operator deletes is lost, and told.
 
+mod barrier;
 mod contenders;
+mod cyclic_barrier;
 mod delay;
+mod directory;
+mod double_barrier;
 mod election;
 mod ending;
 mod fence;
@@ -68,15 +76,20 @@ mod line;
 mod lock;
 mod names;
 mod owner;
+mod passing;
 mod pid_node;
 mod place;
 mod proof;
 mod queue_lock;
 mod record;
+mod rw_lock;
 mod token;
 mod wait;
 
+pub use barrier::Barrier;
 pub use contenders::{Contender, contenders};
+pub use cyclic_barrier::CyclicBarrier;
+pub use double_barrier::{DoubleBarrier, Inside};
 pub use election::{Election, Leader, LeaderGuard, Leadership};
 pub use fence::{FencedRegister, FencedValue};
 pub use guard::{Guard, Released, with};
@@ -86,4 +99,5 @@ pub use names::{LockMode, LockNames};
 pub use owner::Owner;
 pub use pid_node::{PidGuard, PidLoss, PidNode, PidPolicy, PidState};
 pub use queue_lock::QueueLock;
+pub use rw_lock::{RwLock, WriteGuard};
 pub use token::Token;

@@ -82,6 +82,7 @@ pub async fn contenders(conn: &dyn Conn, path: impl IntoPath) -> Result<Vec<Cont
             // Gone meanwhile.
             _ => continue,
         };
+        let owner = Owner::parse(&data);
         let holds = match read.mode {
             LockMode::Exclusive => contenders.is_empty(),
             LockMode::Shared => !writer_ahead,
@@ -92,11 +93,20 @@ pub async fn contenders(conn: &dyn Conn, path: impl IntoPath) -> Result<Vec<Cont
             names: read.names,
             mode: read.mode,
             holds,
-            owner: Owner::parse(&data),
+            token: Token::new(cell.as_str(), 0, read.mode, granted(owner.as_ref(), &stat)),
+            owner,
             data,
             stat,
-            token: Token::new(cell.as_str(), 0, read.mode, stat.czxid),
         });
     }
     Ok(contenders)
+}
+
+/// The transaction that granted it: that which made the node, or the one before it whose place the
+/// node took.
+fn granted(owner: Option<&Owner>, stat: &Stat) -> i64 {
+    match owner {
+        Some(owner) if owner.granted > 0 => owner.granted.min(stat.czxid),
+        _ => stat.czxid,
+    }
 }

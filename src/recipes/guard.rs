@@ -71,6 +71,11 @@ impl Guard {
         Guard { held: Arc::new(held), place }
     }
 
+    /// What is known of it, and the own node.
+    pub(crate) fn into_parts(mut self) -> (Arc<Held>, Place) {
+        (self.held.clone(), self.place.take())
+    }
+
     /// What is known of it, also for others than its owner.
     pub(crate) fn held(&self) -> &Arc<Held> {
         &self.held

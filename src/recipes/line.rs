@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::delay;
+use super::directory;
 use super::ending::Ending;
 use super::guard::Guard;
 use super::held::Held;
@@ -30,12 +31,11 @@ use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hold::Hold;
-use crate::node::{Acl, Children, CreateOptions, Mode, Perms, Stat};
+use crate::node::{Acl, Children, CreateOptions, Mode, Stat};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::request::{Op, Reply, Request};
 use crate::session::Session;
-use crate::tree;
 
 /// How often a directory that others delete is made again.
 const ROUNDS: u32 = 10;
@@ -224,25 +224,13 @@ impl Line {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the directory: a container, which servers delete when it is empty, unless clients of
-    /// another system count on it.
+    /// Makes the directory: a container, unless clients of another system count on it.
     async fn make(&self, conn: &dyn Conn, dir: &ZkPath) -> Result<(), Error> {
-        let open = |entry: &Acl| Acl { perms: Perms::DIRECTORY, ..entry.clone() };
-        let acl: Vec<Acl> = self.acl.iter().map(open).collect();
-        let with = |mode: Mode| CreateOptions::from(mode).with_acl(acl.clone());
         let mode = match self.form.names {
             LockNames::Kazoo => Mode::Persistent,
             _ => Mode::Container,
         };
-        let mut made = tree::create_all(conn, dir, "", with(mode)).await;
-        if made.as_ref().is_err_and(|err| err.kind() == ErrorKind::Unsupported) {
-            made = tree::create_all(conn, dir, "", with(Mode::Persistent)).await;
-        }
-        match made {
-            Ok(_) => Ok(()),
-            Err(err) if err.kind() == ErrorKind::NodeExists => Ok(()),
-            Err(err) => Err(err),
-        }
+        directory::make(conn, dir, "", &self.acl, mode).await
     }
 
     async fn take_over(

@@ -27,10 +27,18 @@ pub struct Owner {
     /// said.
     #[serde(default, skip_serializing_if = "is_unknown", rename = "time_ms")]
     pub time: u64,
+    /// The transaction that granted it, where the node is younger than the grant, as behind a
+    /// [downgrade](super::WriteGuard::downgrade); 0 otherwise.
+    #[serde(default, skip_serializing_if = "is_none", rename = "granted_zxid")]
+    pub granted: i64,
 }
 
 fn is_unknown(time: &u64) -> bool {
     *time == 0
+}
+
+fn is_none(zxid: &i64) -> bool {
+    *zxid == 0
 }
 
 impl Owner {
@@ -43,6 +51,7 @@ impl Owner {
             pid: std::process::id(),
             id: id.to_owned(),
             time: since.map_or(0, |since| since.as_millis().try_into().unwrap_or(u64::MAX)),
+            granted: 0,
         }
     }
 

@@ -86,8 +86,20 @@ impl Place {
         options: &CreateOptions,
     ) -> Self {
         let asked = conn.create(dir.child(stem), &data, options);
-        let id = options.id.as_deref().unwrap_or_default().replace('-', "").into();
-        let conn = conn.clone().by(None);
+        let id = options.id.as_deref().unwrap_or_default();
+        Place::awaiting(conn, session, dir, (data, id), asked)
+    }
+
+    /// A place for which `asked` stands already: for a node below `dir` that is known by its data or
+    /// by the id in its name.
+    pub(crate) fn awaiting(
+        conn: &BoundConn<Arc<dyn Conn>>,
+        session: &Session,
+        dir: &ZkPath,
+        (data, id): (Bytes, &str),
+        asked: Pending<(ZkPath, Stat)>,
+    ) -> Self {
+        let (conn, id) = (conn.clone().by(None), id.replace('-', "").into());
         let way = Way { conn, session: session.clone(), dir: dir.clone(), data, id, word: None };
         Place { way, state: State::Asked(asked), ending: None }
     }
@@ -181,6 +193,12 @@ impl Place {
     /// Writes `data` to the node at `path` in the transaction that removes the own one.
     pub(crate) fn leave_word(&mut self, path: &ZkPath, data: Vec<u8>) {
         self.way.word = Some((path.clone(), data.into()));
+    }
+
+    /// Hands the node on to whoever has the new place.
+    pub(crate) fn take(&mut self) -> Place {
+        let state = mem::replace(&mut self.state, State::Gone);
+        Place { way: self.way.clone(), state, ending: self.ending.take() }
     }
 
     /// Forgets the node: it stays.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::ending::Ending;
 use super::guard::Guard;
-use super::held::{Held, loss_error};
+use super::held::Held;
 use super::names::LockMode;
 use super::place::Place;
 use super::proof::Proof;
@@ -181,16 +181,7 @@ impl QueueLock {
             turn.place.keep();
             return Ok(None);
         };
-        let hold = loop {
-            match turn.conn.hold_seen(&turn.path).await {
-                Ok(hold) if hold.is_valid() => break hold,
-                Ok(_) => turn.waiting(patience).in_time()?,
-                Err(err) if err.kind() == ErrorKind::NoNode => {
-                    return Err(loss_error(VERB, &turn.path, crate::hold::Loss::Deleted));
-                }
-                Err(err) => turn.waiting(patience).bear(err).await?,
-            }
-        };
+        let hold = turn.waiting(patience).hold().await?;
         let Turn { conn, session, path, ending, place, .. } = turn;
         let proof = Proof::held(hold);
         Ok(Some(Guard::new(Held { conn, path, session, proof, ending, token }, place)))

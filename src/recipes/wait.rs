@@ -10,7 +10,7 @@ use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::hold::Loss;
+use crate::hold::{Hold, Loss};
 use crate::path::ZkPath;
 use crate::session::Session;
 
@@ -181,6 +181,25 @@ impl Waiting<'_> {
         }
     }
 
+    /// Proof that the own node is there, for whoever has just seen it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes waiting vain.
+    pub(crate) async fn hold(&self) -> Result<Hold, Error> {
+        loop {
+            match self.conn.hold_seen(self.own).await {
+                Ok(hold) if hold.is_valid() => return Ok(hold),
+                // It came too late to prove anything.
+                Ok(_) => self.in_time()?,
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    return Err(loss_error(self.verb, self.own, Loss::Deleted));
+                }
+                Err(err) => self.bear(err).await?,
+            }
+        }
+    }
+
     /// Why the own node is not listed: the session is over, or somebody deleted it.
     pub(crate) async fn missing(&self) -> Error {
         let asked = self.conn.clone().by(None).sync(self.own).await;
@@ -201,6 +220,6 @@ impl Waiting<'_> {
 }
 
 /// How long to wait at most between two looks at what a watch should have told.
-fn recheck(session: &Session) -> Duration {
+pub(crate) fn recheck(session: &Session) -> Duration {
     session.timeout().mul_f64(0.75 + fastrand::f64() / 2.0)
 }

@@ -3,7 +3,10 @@
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 pub mod cases;
+#[macro_use]
+pub mod beds;
 pub mod contest;
+pub mod counted;
 pub mod flawed;
 pub mod fleet;
 pub mod grants;

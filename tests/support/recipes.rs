@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use zkcells::fault::OpKind;
 use zkcells::recipes::{
     Election, Guard, LeaderGuard, Lock, PidGuard, PidNode, PidPolicy, PidState, QueueLock,
-    Released, Token,
+    Released, RwLock, Token,
 };
 use zkcells::{
     Conn, ConnExt as _, CreateOptions, Deadline, Error, Loss, Mode, Pending, Stat, Version, ZkPath,
@@ -146,6 +146,7 @@ pub fn all() -> Vec<Arc<dyn Recipe>> {
     vec![
         Arc::new(TheLock),
         Arc::new(TheLockWithDelay),
+        Arc::new(TheWriter),
         Arc::new(TheQueue),
         Arc::new(TheElection),
         Arc::new(ThePidNode),
@@ -195,6 +196,32 @@ impl Recipe for TheLockWithDelay {
 
     fn removal(&self) -> OpKind {
         OpKind::Multi
+    }
+}
+
+/// [`RwLock`], written.
+pub struct TheWriter;
+
+impl Recipe for TheWriter {
+    fn name(&self) -> &'static str {
+        "rw_lock"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let lock = RwLock::new(conn, path);
+        async move { lock.write().await.map(Guard::from).map(boxed) }.boxed()
+    }
+
+    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
+        let lock = RwLock::new(conn, path);
+        let (within, tries, reads) = (lock.clone(), lock.clone(), lock);
+        let long = Duration::from_secs(60);
+        let writes = |guard| Some(boxed(Guard::from(guard)));
+        vec![
+            ("within", async move { within.write_within(long).await.map(writes) }.boxed()),
+            ("try", async move { Ok(tries.try_write().await?.and_then(writes)) }.boxed()),
+            ("read", async move { reads.read().await.map(|guard| Some(boxed(guard))) }.boxed()),
+        ]
     }
 }
 

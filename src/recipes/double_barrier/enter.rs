@@ -1,0 +1,280 @@
+//! The way in: an own node, and looks at the others until `ready` is made for it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use super::exit::Inside;
+use super::round::{Card, Ready};
+use super::{DoubleBarrier, READY, VERB};
+use crate::background::sleep;
+use crate::conn::bound::BoundConn;
+use crate::conn::{Conn, ConnExt};
+use crate::error::{Error, ErrorKind};
+use crate::node::{Children, CreateOptions, Mode, Stat};
+use crate::path::ZkPath;
+use crate::pause;
+use crate::recipes::directory;
+use crate::recipes::ending::Ending;
+use crate::recipes::guard::Guard;
+use crate::recipes::held::{Held, loss_error};
+use crate::recipes::names::{self, LockMode};
+use crate::recipes::owner::Owner;
+use crate::recipes::place::Place;
+use crate::recipes::proof::Proof;
+use crate::recipes::token::Token;
+use crate::recipes::wait::{Patience, Waiting, recheck};
+use crate::session::Session;
+use crate::watch::{EventKind, Watch};
+
+/// How often a directory that others delete is made again.
+const ROUNDS: u32 = 10;
+/// How long a node of the own session may take to be removed.
+const REMOVAL: Duration = Duration::from_secs(1);
+
+/// A party on its way in, with its node.
+pub(super) struct Entrant<'a> {
+    pub(super) barrier: &'a DoubleBarrier,
+    pub(super) dir: &'a ZkPath,
+    /// How many there were at the last look.
+    pub(super) seen: &'a AtomicUsize,
+    pub(super) conn: BoundConn<Arc<dyn Conn>>,
+    session: Session,
+    place: Place,
+    own: ZkPath,
+    pub(super) stat: Stat,
+    ending: Ending,
+    /// The random id of this attempt.
+    pub(super) id: String,
+    /// What the directory was like at the first look.
+    pub(super) first: Option<Children>,
+    /// Whether all who were there first take the same number.
+    pub(super) agreed: bool,
+    /// Whether `ready` has been seen to come since the own node was made.
+    pub(super) let_in: bool,
+}
+
+/// What an entrant sees at once.
+pub(super) struct View {
+    pub(super) ready: Option<(Stat, Option<Ready>)>,
+    /// Of the change of `ready`.
+    watch: Watch,
+    pub(super) children: Children,
+}
+
+/// What is to be done next.
+pub(super) enum Next {
+    /// The round was begun by this transaction, as far as that is known, for these.
+    Inside(Option<i64>, Option<Vec<String>>),
+    /// Members of an earlier round are there.
+    Leave,
+    LookAgain,
+    Wait,
+}
+
+impl<'a> Entrant<'a> {
+    pub(super) async fn new(
+        barrier: &'a DoubleBarrier,
+        dir: &'a ZkPath,
+        own: &ZkPath,
+        seen: &'a AtomicUsize,
+    ) -> Result<Self, Error> {
+        let id = names::random_id();
+        let card = Card { owner: Owner::here(&id), parties: barrier.parties };
+        let options =
+            CreateOptions::from(Mode::Ephemeral).with_acl(barrier.acl.clone()).with_id(id.as_str());
+        let mut waited = false;
+        for round in 0..ROUNDS {
+            pause::after(round, Duration::MAX).await;
+            let session = barrier.conn.session(dir).await?;
+            let conn = BoundConn::new(barrier.conn.clone(), &session);
+            let (stem, data) = (barrier.id.as_str(), card.to_json().into());
+            let mut place = Place::ask(&conn, &session, (dir, stem), data, &options);
+            let err = match place.made().await {
+                Ok((own, stat)) if session.owns(&stat) => {
+                    let ending = place.ending(&own, &stat);
+                    let (first, agreed, let_in) = (None, false, false);
+                    return Ok(Entrant {
+                        barrier,
+                        dir,
+                        seen,
+                        conn,
+                        session,
+                        place,
+                        own,
+                        stat,
+                        ending,
+                        id,
+                        first,
+                        agreed,
+                        let_in,
+                    });
+                }
+                Ok(_) => return Err(Error::new(VERB, own, ErrorKind::SessionExpired)),
+                Err(err) => err,
+            };
+            match err.kind() {
+                ErrorKind::NoNode => {
+                    directory::make(&conn, dir, "", &barrier.acl, Mode::Container).await?;
+                }
+                // It may be ours, from an attempt that was dropped.
+                ErrorKind::NodeExists if !waited => {
+                    waited = true;
+                    if !is_left(&conn, &session, own).await? {
+                        return Err(taken(&conn, err).await);
+                    }
+                }
+                ErrorKind::NodeExists => return Err(taken(&conn, err).await),
+                _ => return Err(err),
+            }
+        }
+        Err(Error::new(VERB, dir, ErrorKind::Contended).with_detail("it keeps being deleted"))
+    }
+
+    /// Waits until `ready` is made for the own node; `None` while others are inside, and then the own
+    /// node is gone.
+    pub(super) async fn enter(mut self) -> Result<Option<Inside>, Error> {
+        loop {
+            let view = match self.view().await {
+                Ok(view) => view,
+                Err(err) => {
+                    self.waiting().bear(err).await?;
+                    continue;
+                }
+            };
+            if !view.children.names.contains(&self.barrier.id) {
+                return Err(self.waiting().missing().await);
+            }
+            self.first.get_or_insert_with(|| view.children.clone());
+            match self.judge(&view).await {
+                Ok(Next::Inside(begun, members)) => {
+                    return self.inside(begun, members).await.map(Some);
+                }
+                Ok(Next::Leave) => {
+                    self.place.leave().await;
+                    return Ok(None);
+                }
+                Ok(Next::LookAgain) => self.waiting().in_time()?,
+                Ok(Next::Wait) => self.wait(view).await?,
+                Err(err) => self.waiting().bear(err).await?,
+            }
+        }
+    }
+
+    /// Looks at all that counts.
+    async fn view(&self) -> Result<View, Error> {
+        let ready = self.dir.child(READY);
+        let stat = self.conn.exists_watch(&ready);
+        let listed = self.conn.children(self.dir);
+        let (stat, watch) = stat.await?;
+        let children = listed.await.map_err(|err| self.deleted(err))?;
+        let ready = match stat {
+            None => None,
+            Some(stat) => match self.conn.get(&ready).await {
+                Ok(node) => Some((node.stat, Ready::parse(&node.data))),
+                Err(err) if err.kind() == ErrorKind::NoNode => None,
+                // Whoever may not read it may still go by it.
+                Err(err) if err.kind() == ErrorKind::NoAuth => Some((stat, None)),
+                Err(err) => return Err(err),
+            },
+        };
+        Ok(View { ready, watch, children })
+    }
+
+    /// A directory that is gone took the own node along.
+    pub(super) fn deleted(&self, err: Error) -> Error {
+        match err.kind() {
+            ErrorKind::NoNode => Error::new(VERB, &self.own, ErrorKind::Revoked),
+            _ => err,
+        }
+    }
+
+    /// Waits until there may be something new.
+    async fn wait(&mut self, view: View) -> Result<(), Error> {
+        // One looks at each change, in case the last to come dies before it made `ready`.
+        let looks = view.children.names.first() == Some(&self.barrier.id);
+        let watched = looks.then(|| self.conn.children_watch(self.dir));
+        let listed = &view.children;
+        let changed = async {
+            match watched {
+                None => std::future::pending().await,
+                Some(watched) => match watched.await {
+                    Ok((now, watch)) if now.stat.cversion == listed.stat.cversion => {
+                        watch.await;
+                    }
+                    // It has changed meanwhile, or the next look will tell.
+                    _ => {}
+                },
+            }
+        };
+        tokio::select! {
+            biased;
+            loss = self.ending.wait() => Err(loss_error(VERB, &self.own, loss)),
+            _ = self.session.lost() => Err(Error::new(VERB, &self.own, ErrorKind::SessionExpired)),
+            event = view.watch => {
+                // It came behind the own node, even if it is gone again.
+                self.let_in |= event.kind == EventKind::Created;
+                Ok(())
+            }
+            () = changed => Ok(()),
+            () = sleep(recheck(&self.session)) => Ok(()),
+        }
+    }
+
+    /// Proves that the own node is there still.
+    async fn inside(
+        self,
+        begun: Option<i64>,
+        members: Option<Vec<String>>,
+    ) -> Result<Inside, Error> {
+        let hold = self.waiting().hold().await?;
+        let zxid = begun.unwrap_or(self.stat.czxid);
+        let token = Token::new(self.session.cell(), 0, LockMode::Shared, zxid);
+        let Entrant { barrier, conn, session, place, own: path, ending, .. } = self;
+        let proof = Proof::held(hold);
+        let guard = Guard::new(Held { conn, path, session, proof, ending, token }, place);
+        Ok(Inside::new(guard, barrier.clone(), begun, members))
+    }
+
+    fn waiting(&self) -> Waiting<'_> {
+        Waiting {
+            conn: &self.conn,
+            session: &self.session,
+            own: &self.own,
+            ending: Some(&self.ending),
+            patience: Patience::Endless,
+            verb: VERB,
+        }
+    }
+}
+
+/// Whether a node of the own session goes before long.
+async fn is_left(
+    conn: &BoundConn<Arc<dyn Conn>>,
+    session: &Session,
+    own: &ZkPath,
+) -> Result<bool, Error> {
+    match conn.exists_watch(own).await? {
+        (None, _) => Ok(true),
+        (Some(stat), watch) if session.owns(&stat) => tokio::select! {
+            biased;
+            _ = watch => Ok(true),
+            () = sleep(REMOVAL) => Ok(false),
+        },
+        (Some(_), _) => Ok(false),
+    }
+}
+
+/// Whoever has the id, as far as its node says.
+async fn taken(conn: &dyn Conn, err: Error) -> Error {
+    let owner = match conn.get(err.path()).await {
+        Ok(node) => Owner::parse(&node.data),
+        Err(_) => None,
+    };
+    match owner {
+        Some(Owner { hostname, pid, .. }) => {
+            err.with_detail(format!("it is that of process {pid} on {hostname}"))
+        }
+        None => err,
+    }
+}

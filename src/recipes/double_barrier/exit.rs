@@ -1,0 +1,282 @@
+//! The way out: each takes its node away, and the last one the directory.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::{DoubleBarrier, READY};
+use crate::background::sleep;
+use crate::conn::ConnExt;
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind};
+use crate::hold::Loss;
+use crate::node::{Children, Version};
+use crate::path::ZkPath;
+use crate::recipes::guard::Guard;
+use crate::recipes::held::{Held, loss_error};
+use crate::recipes::passing::bear;
+use crate::recipes::place::{Place, Removed};
+use crate::recipes::wait::recheck;
+use crate::request::Multi;
+
+/// What errors call it.
+const VERB: &str = "exit";
+
+/// What a party has that is inside a [`DoubleBarrier`]: a [`Guard`] on its own node, and the way out.
+///
+/// Its [token](Guard::token) is that of the round: all members have the same, later rounds a greater
+/// one. (Where another system began the round and ended it at once, it is that of the own node.)
+///
+/// Dropping it leaves in the background, and waits for nobody.
+#[must_use = "dropping it leaves the barrier"]
+pub struct Inside {
+    guard: Guard,
+    barrier: DoubleBarrier,
+    /// The transaction that began the round, if that is known.
+    begun: Option<i64>,
+    /// Whom it was begun for, if that is known.
+    members: Option<Vec<String>>,
+}
+
+/// A member on its way out.
+struct Leaver {
+    barrier: DoubleBarrier,
+    dir: ZkPath,
+    begun: Option<i64>,
+    members: Option<Vec<String>>,
+    /// Nodes of the next round, and what is no member's.
+    passed_over: HashSet<String>,
+}
+
+impl Inside {
+    pub(super) fn new(
+        guard: Guard,
+        barrier: DoubleBarrier,
+        begun: Option<i64>,
+        members: Option<Vec<String>>,
+    ) -> Self {
+        Inside { guard, barrier, begun, members }
+    }
+
+    /// Leaves, and waits until all others have left or died. Whoever is last removes the directory.
+    ///
+    /// # Errors
+    ///
+    /// `Revoked` or `SessionExpired` when the own node was lost while inside: then the others may have
+    /// left before. What no later look would mend, as `NoAuth` for the list and `Closed`; the own node
+    /// is removed all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves in the background, and waits for nobody.
+    pub async fn exit(self) -> Result<(), Error> {
+        let Inside { guard, barrier, begun, members } = self;
+        let (held, place) = guard.into_parts();
+        if let Some(loss) = held.loss() {
+            return Err(loss_error(VERB, &held.path, loss));
+        }
+        let dir = held.path.parent().unwrap_or_else(ZkPath::root);
+        let passed_over = HashSet::new();
+        let mut leaver = Leaver { barrier, dir, begun, members, passed_over };
+        leaver.leave(&held, place).await.map_err(|err| err.during(VERB))
+    }
+
+    /// As [`exit`](Self::exit), waiting for `wait` at most in all.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` when others were still inside by then; the own node is removed all the same. Those of
+    /// [`exit`](Self::exit).
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`exit`](Self::exit).
+    pub async fn exit_within(self, wait: Duration) -> Result<(), Error> {
+        let (by, barrier) = (Deadline::after(wait), self.barrier.clone());
+        tokio::select! {
+            biased;
+            out = self.exit() => out,
+            () = sleep(by.remaining()) => Err(barrier.error(VERB, ErrorKind::Timeout)),
+        }
+    }
+
+    /// As [`exit`](Self::exit), unless `stop` comes first.
+    ///
+    /// # Errors
+    ///
+    /// `Cancelled` when `stop` came first; the own node is removed all the same. Those of
+    /// [`exit`](Self::exit).
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`exit`](Self::exit).
+    pub async fn exit_unless(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        let barrier = self.barrier.clone();
+        tokio::select! {
+            biased;
+            out = self.exit() => out,
+            () = stop => Err(barrier.error(VERB, ErrorKind::Cancelled)),
+        }
+    }
+}
+
+impl Leaver {
+    async fn leave(&mut self, held: &Held, place: Place) -> Result<(), Error> {
+        let conn = &self.barrier.conn.clone();
+        // Until the own node is removed.
+        let mut place = Some(place);
+        loop {
+            let children = match conn.children(&self.dir).await {
+                Ok(children) => children,
+                Err(err) if err.kind() == ErrorKind::NoNode && place.is_none() => return Ok(()),
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    return Err(loss_error(VERB, &held.path, Loss::Deleted));
+                }
+                Err(err) => {
+                    self.bear(held, place.is_some(), err).await?;
+                    continue;
+                }
+            };
+            let own = held.path.name();
+            let here = children.names.iter().any(|name| name == own);
+            if place.is_some() && !here {
+                return Err(self.lost(held));
+            }
+            let others: Vec<&String> = self.others(&children, own).collect();
+            let (Some(first), Some(last)) = (others.first(), others.last()) else {
+                return match place {
+                    Some(place) => self.tear_down(held, place, &children).await,
+                    None => {
+                        self.clean_up(&children).await;
+                        Ok(())
+                    }
+                };
+            };
+            let next = match &mut place {
+                Some(_) if own < first.as_str() => self.dir.child(last),
+                own => {
+                    let next = self.dir.child(first);
+                    if let Some(mut own) = own.take() {
+                        match own.leave().await {
+                            Removed::ByUs => {}
+                            Removed::Absent | Removed::WithSession => return Err(self.lost(held)),
+                        }
+                    }
+                    next
+                }
+            };
+            if let Err(err) = self.wait_for(held, place.is_some(), &next).await {
+                self.bear(held, place.is_some(), err).await?;
+            }
+        }
+    }
+
+    /// Who else may be a member of the own round.
+    fn others<'n>(&self, children: &'n Children, own: &str) -> impl Iterator<Item = &'n String> {
+        let known = |name: &String| match &self.members {
+            Some(members) => members.contains(name),
+            None => true,
+        };
+        children.names.iter().filter(move |name| {
+            *name != READY && *name != own && known(name) && !self.passed_over.contains(*name)
+        })
+    }
+
+    /// Waits until `next` is gone, or something else may have changed.
+    async fn wait_for(&mut self, held: &Held, is_here: bool, next: &ZkPath) -> Result<(), Error> {
+        let conn = &self.barrier.conn;
+        let (Some(stat), watch) = conn.exists_watch(next).await? else { return Ok(()) };
+        if !stat.is_ephemeral() || self.begun.is_some_and(|begun| stat.czxid > begun) {
+            self.passed_over.insert(next.name().to_owned());
+            return Ok(());
+        }
+        let session = conn.session(&self.dir).await?;
+        let own_end = async {
+            match is_here {
+                true => held.lost().await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            loss = own_end => Err(loss_error(VERB, &held.path, loss)),
+            _ = watch => Ok(()),
+            () = sleep(recheck(&session)) => Ok(()),
+        }
+    }
+
+    /// The last one out: the own node, `ready` and the directory at once, as far as they can go.
+    async fn tear_down(
+        &self,
+        held: &Held,
+        mut place: Place,
+        children: &Children,
+    ) -> Result<(), Error> {
+        let (mut ready, mut dir, mut in_doubt) = (true, true, false);
+        loop {
+            let mut ops = Multi::new().delete(&held.path, Version::Any);
+            if ready {
+                ops = ops.delete(self.dir.child(READY), Version::Any);
+            }
+            if dir {
+                ops = ops.delete(&self.dir, Version::Exact(children.stat.version));
+            }
+            let Err(err) = held.conn.multi(ops).await else {
+                place.keep();
+                return Ok(());
+            };
+            match err.index() {
+                // By what was lost.
+                Some(0) if err.kind() == ErrorKind::NoNode && in_doubt => return Ok(()),
+                Some(0) if err.kind() == ErrorKind::NoNode => return Err(self.lost(held)),
+                Some(1) if ready => ready = false,
+                Some(_) if dir => dir = false,
+                _ => {
+                    in_doubt |= err.kind() == ErrorKind::OutcomeUnknown;
+                    self.bear(held, !in_doubt, err).await?;
+                }
+            }
+        }
+    }
+
+    /// Removes what somebody has left who died as the last one. If it is in use again, nothing is.
+    async fn clean_up(&self, children: &Children) {
+        if children.names == [READY] {
+            let ops = Multi::new()
+                .delete(self.dir.child(READY), Version::Any)
+                .delete(&self.dir, Version::Exact(children.stat.version));
+            // Another does the same, or the next to enter will.
+            let _ = self.barrier.conn.multi(ops).await;
+        }
+    }
+
+    async fn bear(&self, held: &Held, is_here: bool, err: Error) -> Result<(), Error> {
+        match err.kind() {
+            // Without an own node another session does as well.
+            ErrorKind::SessionExpired if !is_here => Ok(()),
+            _ if is_here && held.session.state().is_over() => Err(self.lost(held)),
+            _ => bear(err).await,
+        }
+    }
+
+    /// Why the own node is not there.
+    fn lost(&self, held: &Held) -> Error {
+        let over = held.session.state().is_over();
+        loss_error(VERB, &held.path, if over { Loss::SessionEnded } else { Loss::Deleted })
+    }
+}
+
+impl Deref for Inside {
+    type Target = Guard;
+
+    fn deref(&self) -> &Guard {
+        &self.guard
+    }
+}
+
+impl fmt::Debug for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inside").field("guard", &self.guard).finish_non_exhaustive()
+    }
+}

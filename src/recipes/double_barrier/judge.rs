@@ -1,0 +1,150 @@
+//! What an entrant makes of what it sees.
+
+use std::sync::atomic::Ordering;
+
+use super::enter::{Entrant, Next, View};
+use super::round::{Member, Ready, members, most_members};
+use super::{READY, VERB};
+use crate::conn::ConnExt;
+use crate::error::{Error, ErrorKind};
+use crate::node::{CreateOptions, Mode, Stat, Version};
+use crate::request::Multi;
+
+impl Entrant<'_> {
+    /// Says what is to be done next, and makes `ready` if it is time.
+    pub(super) async fn judge(&mut self, view: &View) -> Result<Next, Error> {
+        let count = view.children.names.iter().filter(|name| *name != READY).count();
+        self.seen.store(count, Ordering::Relaxed);
+        match &view.ready {
+            Some((stat, _)) if stat.czxid < self.stat.czxid => return self.behind(stat).await,
+            Some((stat, Some(ready))) => return self.let_in_by(stat, ready),
+            Some((stat, None)) => return self.let_in_by_others(view, Some(stat)).await,
+            None if self.let_in => return self.let_in_by_others(view, None).await,
+            None => {}
+        }
+        // Those who were there first decide how many it takes.
+        if self.agreed && count < self.barrier.parties {
+            return Ok(Next::Wait);
+        }
+        let mut members = members(&self.conn, self.dir, &view.children.names).await?;
+        let ours = self.barrier.parties;
+        let before = members.iter().filter(|member| member.czxid < self.stat.czxid);
+        for parties in before.filter_map(|member| member.parties) {
+            if parties != ours {
+                return Err(self.disagreement(parties));
+            }
+        }
+        self.agreed = true;
+        // Whoever came later and does not agree will see that, and go.
+        members.retain(|member| member.parties.is_none_or(|parties| parties == ours));
+        if members.len() < ours {
+            return Ok(Next::Wait);
+        }
+        members.truncate(ours);
+        self.is_among(&members)?;
+        self.make_ready(&members).await
+    }
+
+    /// An older `ready` was made for others. Without any of them it is a crash's, and removed.
+    async fn behind(&self, ready: &Stat) -> Result<Next, Error> {
+        // Only one of those who see it removes it, or it would be that of the next round: each
+        // removal writes the directory, as it was before `ready` was seen once more.
+        let dir = self.conn.get(self.dir);
+        let stat = self.conn.exists(self.dir.child(READY));
+        let listed = self.conn.children(self.dir);
+        let dir = dir.await.map_err(|err| self.deleted(err))?;
+        if stat.await?.is_none_or(|stat| stat.czxid != ready.czxid) {
+            return Ok(Next::LookAgain);
+        }
+        let names = listed.await.map_err(|err| self.deleted(err))?.names;
+        let members = members(&self.conn, self.dir, &names).await?;
+        if members.iter().any(|member| member.czxid < ready.czxid) {
+            return Ok(Next::Leave);
+        }
+        let removal = Multi::new()
+            .set(self.dir, dir.data, Version::Exact(dir.stat.version))
+            .delete(self.dir.child(READY), Version::Any);
+        match self.conn.multi(removal).await {
+            Ok(_) => Ok(Next::LookAgain),
+            Err(err) => match err.kind() {
+                ErrorKind::BadVersion | ErrorKind::NoNode | ErrorKind::OutcomeUnknown => {
+                    Ok(Next::LookAgain)
+                }
+                _ => {
+                    Err(err.with_detail("members that are gone have left it, and it is in the way"))
+                }
+            },
+        }
+    }
+
+    fn let_in_by(&self, stat: &Stat, ready: &Ready) -> Result<Next, Error> {
+        if ready.parties != self.barrier.parties {
+            return Err(self.disagreement(ready.parties));
+        }
+        if !ready.members.contains(&self.barrier.id) {
+            return Err(self.surplus());
+        }
+        Ok(Next::Inside(Some(stat.czxid), Some(ready.members.clone())))
+    }
+
+    /// Another system's `ready` does not say for whom it was made.
+    async fn let_in_by_others(&self, view: &View, stat: Option<&Stat>) -> Result<Next, Error> {
+        let first = self.first.as_ref().unwrap_or(&view.children);
+        let most = most_members(first, &view.children);
+        if most < self.barrier.parties {
+            return Err(self.disagreement(most));
+        }
+        if let Some(stat) = stat {
+            let mut members = members(&self.conn, self.dir, &view.children.names).await?;
+            members.retain(|member| member.czxid < stat.czxid);
+            members.truncate(self.barrier.parties);
+            self.is_among(&members)?;
+        }
+        Ok(Next::Inside(stat.map(|stat| stat.czxid), None))
+    }
+
+    /// Makes `ready` if all `members` are there.
+    async fn make_ready(&mut self, members: &[Member]) -> Result<Next, Error> {
+        let ready = Ready {
+            parties: self.barrier.parties,
+            members: members.iter().map(|member| member.name.clone()).collect(),
+            id: self.id.clone(),
+        };
+        let options = CreateOptions::from(Mode::Persistent)
+            .with_acl(self.barrier.acl.clone())
+            .with_id(ready.id.as_str());
+        let mut making = Multi::new();
+        for member in members {
+            making = making.check(self.dir.child(&member.name), Version::Any);
+        }
+        let making = making.create(self.dir.child(READY), ready.to_json(), options);
+        match self.conn.multi(making).await {
+            Ok(_) => {
+                self.let_in = true;
+                Ok(Next::LookAgain)
+            }
+            Err(err) => match err.kind() {
+                // Somebody has gone, or was faster.
+                ErrorKind::NoNode | ErrorKind::NodeExists => Ok(Next::LookAgain),
+                _ => Err(err),
+            },
+        }
+    }
+
+    fn is_among(&self, members: &[Member]) -> Result<(), Error> {
+        match members.iter().any(|member| member.name == self.barrier.id) {
+            true => Ok(()),
+            false => Err(self.surplus()),
+        }
+    }
+
+    fn surplus(&self) -> Error {
+        let why = format!("{} are there already", self.barrier.parties);
+        Error::new(VERB, self.dir, ErrorKind::Disagreement).with_detail(why)
+    }
+
+    fn disagreement(&self, theirs: usize) -> Error {
+        let why = format!("expected {} parties, and others expect {theirs}", self.barrier.parties);
+        Error::new(VERB, self.dir, ErrorKind::Disagreement).with_detail(why)
+    }
+}

@@ -1,0 +1,45 @@
+//! What barriers owe: the simple one, the double one, the cyclic one.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cyclic;
+mod double;
+mod double_faults;
+mod herds;
+mod simple;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zkcells::{Conn, Error, ErrorKind, MemoryConn, MemoryQuorum, SessionOptions};
+
+/// Starts something, and lets it run beside the test.
+fn spawned<T: Send + 'static>(
+    future: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> tokio::task::JoinHandle<Result<T, Error>> {
+    tokio::spawn(future)
+}
+
+/// What a task came to, soon.
+async fn end<T>(
+    what: &str,
+    task: tokio::task::JoinHandle<Result<T, Error>>,
+) -> Result<T, ErrorKind> {
+    support::soon(what, task).await.unwrap().map_err(|err| err.kind())
+}
+
+fn connect(quorum: &MemoryQuorum, timeout: Duration) -> Arc<MemoryConn> {
+    Arc::new(quorum.connect_with(SessionOptions::default().with_session_timeout(timeout)))
+}
+
+/// Lets whoever can go on do so: what waits behind this waits for somebody.
+async fn settled(conn: &dyn Conn, path: &str) {
+    use zkcells::ConnExt as _;
+    for _ in 0..20 {
+        conn.sync(path).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+}

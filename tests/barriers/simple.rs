@@ -1,0 +1,203 @@
+//! The simple barrier.
+
+use std::time::Duration;
+
+use zkcells::fault::OpKind;
+use zkcells::recipes::Barrier;
+use zkcells::{ConnExt as _, ErrorKind, MemoryQuorum, Mode, Version, Within};
+
+use crate::support::beds::Bed;
+use crate::support::soon;
+use crate::{connect, end, settled, spawned};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+crate::on_each_bed![
+    it_is_set_once_and_unset_by_anybody,
+    it_blocks_all_who_wait_until_it_is_unset,
+    an_owner_bound_one_opens_when_its_owner_goes,
+    one_that_stays_outlives_its_owner,
+    a_wait_has_an_end,
+];
+
+async fn it_is_set_once_and_unset_by_anybody(b: Bed) {
+    let (conn, other, path) = (b.conn().await, b.conn().await, b.at("a/b/barrier"));
+    let (ours, theirs) = (Barrier::new(conn.clone(), &path), Barrier::new(other, &path));
+    assert_eq!(ours.unset().await.unwrap_err().kind(), ErrorKind::NoNode);
+    theirs.wait().await.unwrap();
+    ours.set().await.unwrap();
+    for barrier in [&ours, &theirs] {
+        let err = barrier.set().await.unwrap_err();
+        assert_eq!((err.kind(), err.op()), (ErrorKind::NodeExists, "set"));
+        assert!(err.detail().unwrap().contains(&std::process::id().to_string()), "{err}");
+    }
+    theirs.unset().await.unwrap();
+    assert!(conn.exists(&path).await.unwrap().is_none());
+    assert_eq!(theirs.unset().await.unwrap_err().kind(), ErrorKind::NoNode);
+    // Data that somebody wrote is nothing to it.
+    ours.set().await.unwrap();
+    conn.set(&path, "", Version::Any).await.unwrap();
+    theirs.unset().await.unwrap();
+}
+
+async fn it_blocks_all_who_wait_until_it_is_unset(b: Bed) {
+    let (conn, path) = (b.conn().await, b.at("barrier"));
+    let barrier = Barrier::new(conn.clone(), &path);
+    barrier.set().await.unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let one = Barrier::new(b.conn().await, &path);
+        waiting.push(spawned(async move { one.wait().await }));
+    }
+    settled(&conn, &path).await;
+    assert!(waiting.iter().all(|one| !one.is_finished()));
+    barrier.unset().await.unwrap();
+    for one in waiting {
+        assert_eq!(end("the opening", one).await, Ok(()));
+    }
+}
+
+async fn an_owner_bound_one_opens_when_its_owner_goes(b: Bed) {
+    let (owner, path) = (b.conn().await, b.at("barrier"));
+    let bound = Barrier::new(owner.clone(), &path).with_mode(Mode::Ephemeral);
+    bound.set().await.unwrap();
+    assert_eq!(bound.set().await.unwrap_err().kind(), ErrorKind::NodeExists);
+    let other = Barrier::new(b.conn().await, &path);
+    let waiting = spawned(async move { other.wait().await });
+    owner.close().await.unwrap();
+    assert_eq!(end("the opening", waiting).await, Ok(()));
+}
+
+async fn one_that_stays_outlives_its_owner(b: Bed) {
+    let (owner, other, path) = (b.conn().await, b.conn().await, b.at("barrier"));
+    Barrier::new(owner.clone(), &path).set().await.unwrap();
+    owner.close().await.unwrap();
+    assert!(other.exists(&path).await.unwrap().is_some());
+}
+
+async fn a_wait_has_an_end(b: Bed) {
+    let barrier = Barrier::new(b.conn().await, b.at("barrier"));
+    barrier.set().await.unwrap();
+    let short = Duration::from_millis(50);
+    assert_eq!(barrier.wait_within(short).await.unwrap_err().kind(), ErrorKind::Timeout);
+    let err = barrier.wait_unless(tokio::time::sleep(short)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Cancelled);
+}
+
+#[tokio::test]
+async fn a_set_whose_reply_is_lost_is_known_again() {
+    let quorum = MemoryQuorum::new();
+    let (conn, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+    // Within one call.
+    let barrier = Barrier::new(conn.clone(), "/barrier");
+    conn.swallow_reply(OpKind::Create);
+    barrier.set().await.unwrap();
+    barrier.unset().await.unwrap();
+    // Over two.
+    let hasty = Within::new(conn.clone(), Duration::from_millis(100));
+    let barrier = Barrier::new(hasty, "/barrier");
+    conn.refuse();
+    conn.swallow_reply(OpKind::Create);
+    assert_eq!(barrier.set().await.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    conn.join();
+    assert_eq!(conn.bites().swallowed, 2);
+    let theirs = Barrier::new(other, "/barrier").set().await.unwrap_err();
+    assert_eq!(theirs.kind(), ErrorKind::NodeExists);
+    barrier.set().await.unwrap();
+    // That is settled: once more is one too many.
+    assert_eq!(barrier.set().await.unwrap_err().kind(), ErrorKind::NodeExists);
+}
+
+#[tokio::test]
+async fn a_set_that_was_dropped_is_known_again() {
+    let quorum = MemoryQuorum::new();
+    let conn = connect(&quorum, MINUTE);
+    let barrier = Barrier::new(conn.clone(), "/barrier");
+    conn.delay(Duration::from_secs(1));
+    let mut set = Box::pin(barrier.set());
+    assert!(futures::poll!(&mut set).is_pending());
+    drop(set);
+    conn.delay(Duration::ZERO);
+    quorum.advance(Duration::from_secs(2));
+    assert!(quorum.connect().exists("/barrier").await.unwrap().is_some(), "it was not asked for");
+    barrier.set().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unset_whose_reply_is_lost_is_one() {
+    let conn = connect(&MemoryQuorum::new(), MINUTE);
+    let barrier = Barrier::new(conn.clone(), "/barrier");
+    for swallow in [true, false] {
+        barrier.set().await.unwrap();
+        if swallow {
+            conn.swallow_reply(OpKind::Delete);
+        } else {
+            conn.drop_request(OpKind::Delete);
+        }
+        barrier.unset().await.unwrap();
+        assert!(conn.exists("/barrier").await.unwrap().is_none());
+    }
+    assert_eq!((conn.bites().swallowed, conn.bites().dropped), (1, 1));
+}
+
+/// The original looked again behind the event, found the next closing, and slept on.
+#[tokio::test]
+async fn an_opening_that_is_closed_again_at_once_is_seen() {
+    let quorum = MemoryQuorum::new();
+    let (conn, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+    let theirs = Barrier::new(other.clone(), "/barrier");
+    theirs.set().await.unwrap();
+    let ours = Barrier::new(conn.clone(), "/barrier");
+    let waiting = spawned(async move { ours.wait().await });
+    settled(&*other, "/").await;
+    conn.late_event(Duration::from_secs(5));
+    theirs.unset().await.unwrap();
+    theirs.set().await.unwrap();
+    assert_eq!(conn.bites().late, 1);
+    quorum.advance(Duration::from_secs(5));
+    assert_eq!(end("the opening", waiting).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_lost_watch_costs_a_session_timeout_at_most() {
+    let quorum = MemoryQuorum::new();
+    let (conn, other) = (connect(&quorum, Duration::from_millis(300)), connect(&quorum, MINUTE));
+    let theirs = Barrier::new(other.clone(), "/barrier");
+    theirs.set().await.unwrap();
+    let ours = Barrier::new(conn.clone(), "/barrier");
+    let waiting = spawned(async move { ours.wait().await });
+    settled(&*other, "/").await;
+    conn.late_event(100 * MINUTE);
+    theirs.unset().await.unwrap();
+    assert_eq!(conn.bites().late, 1);
+    assert_eq!(end("the next look", waiting).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_wait_bears_outages_and_the_end_of_its_session() {
+    let quorum = MemoryQuorum::new();
+    let (conn, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+    let theirs = Barrier::new(other.clone(), "/barrier");
+    theirs.set().await.unwrap();
+    let ours = Barrier::new(conn.clone(), "/barrier");
+    let waiting = spawned(async move { ours.wait().await });
+    settled(&*other, "/").await;
+    conn.cut();
+    settled(&*other, "/").await;
+    conn.expire();
+    settled(&*other, "/").await;
+    conn.lose_connection();
+    settled(&*other, "/").await;
+    assert!(!waiting.is_finished());
+    theirs.unset().await.unwrap();
+    conn.join();
+    assert_eq!(end("the opening", waiting).await, Ok(()));
+    soon("the end", conn_closed(conn)).await;
+}
+
+async fn conn_closed(conn: std::sync::Arc<zkcells::MemoryConn>) {
+    use zkcells::Conn as _;
+    conn.close().await.unwrap();
+    let barrier = Barrier::new(conn, "/barrier");
+    assert_eq!(barrier.wait().await.unwrap_err().kind(), ErrorKind::Closed);
+}
