@@ -14,6 +14,7 @@
 //! | 129, 130, 143 | ended by SIGHUP, SIGINT, SIGTERM, after the sessions were closed |
 
 mod args;
+mod barrier;
 mod cat;
 mod cells;
 mod context;
@@ -81,5 +82,6 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
         Verb::Qlock(args) => qlock::run(context, args).await,
         // Run before there is a connection.
         Verb::Supervise(_) => Ok(()),
+        Verb::Barrier(args) => barrier::run(context, args).await,
     }
 }

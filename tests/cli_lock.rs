@@ -270,6 +270,32 @@ fn one_command_runs_at_a_time() {
 }
 
 #[test]
+fn readers_run_together_and_writers_alone() {
+    let zk = Site::new();
+    let script = "trap 'exit 3' TERM; echo up $PPID; sleep 1000 & wait";
+    let reader = zk.start(&["--shared"], script);
+    reader.up();
+    let (code, out, _) = zk.lock(&["--shared", "--timeout", "0s"], "echo $ZK_TOKEN");
+    assert_eq!(code, Some(0), "readers share");
+    assert!(out.contains("/r/"), "{out}");
+    let (code, ..) = zk.lock(&["--write", "--timeout", "0s"], "true");
+    assert_eq!(code, Some(5), "a writer among readers");
+    reader.signal("-TERM");
+    assert_eq!(reader.ended().0, Some(3));
+    let writer = zk.start(&["--write"], script);
+    writer.up();
+    for side in [&["--shared", "--timeout", "0s"], &["--write", "--timeout", "0s"]] {
+        let (code, ..) = zk.lock(side, "true");
+        assert_eq!(code, Some(5), "{side:?} beside a writer");
+    }
+    let (code, _, err) = zk.lock(&["--write", "--names", "vitess"], "true");
+    assert_eq!(code, Some(1));
+    assert!(err.contains("vitess") || err.contains("Vitess"), "{err}");
+    writer.signal("-TERM");
+    assert_eq!(writer.ended().0, Some(3));
+}
+
+#[test]
 fn an_operators_delete_ends_the_whole_group() {
     let zk = Site::new();
     let running = zk.start(&[], STUBBORN);

@@ -188,17 +188,14 @@ async fn dropped_at_random(recipe: Arc<dyn Recipe>, mut rng: Rng, turns: usize) 
     next.create(&root, "", Mode::Persistent).await.unwrap();
     let path = format!("{root}/{}", recipe.name());
     recipe.prepare(next.clone(), &path).await;
-    // Moments are as long as the machine is slow, so that some are before the grant and some behind.
-    let start = Instant::now();
-    recipe.acquire(conn.clone(), &path).await.unwrap().release().await;
-    let usual = u64::try_from(start.elapsed().as_micros()).unwrap().max(4000);
     let (mut held, mut cuts) = (0, 0);
     for turn in 0..turns {
         let holder = match rng.bool() {
             true => Some(recipe.acquire(next.clone(), &path).await.unwrap()),
             false => None,
         };
-        let mut moment = || sleep(Duration::from_micros(rng.u64(..usual)));
+        // Some long, as a busy machine wants them.
+        let mut moment = || sleep(Duration::from_micros(rng.u64(..4000) << rng.u8(..5)));
         let (first, then, last) = (moment(), moment(), moment());
         let (cut, releases) = (rng.u8(..4) == 0, rng.bool());
         let contender = async {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use support::beds::{Bed, until_children};
 use support::counted::Counted;
+use support::forgetful::Forgetful;
 use support::random::random;
 use support::soon;
 use zkcells::fault::OpKind;
@@ -319,6 +320,32 @@ async fn a_downgrade_whose_reply_is_lost_is_found_again() {
         assert!(lock.try_write().await.unwrap().is_none());
         assert_eq!(reads.release().await, Released::Released);
     }
+}
+
+/// Where nobody can tell whether it was done, both nodes are looked for.
+#[tokio::test]
+async fn a_downgrade_of_unknown_outcome_is_looked_up() {
+    for carried_out in [true, false] {
+        let inner = Arc::new(MemoryConn::new());
+        let conn = Forgetful::of(inner.clone(), 1, carried_out);
+        let lock = RwLock::new(conn.clone(), "/lock");
+        let writes = lock.write().await.unwrap();
+        let reads = soon("the downgrade", writes.downgrade()).await.unwrap();
+        assert!(conn.is_done() && reads.is_valid());
+        assert_eq!(inner.children("/lock").await.unwrap().names, [reads.path().name()]);
+        assert_eq!(reads.release().await, Released::Released);
+    }
+    // Or somebody deleted it meanwhile.
+    let inner = Arc::new(MemoryConn::new());
+    let conn = Forgetful::of(inner.clone(), 1, false);
+    let writes = RwLock::new(conn, "/lock").write().await.unwrap();
+    let path = writes.path().clone();
+    let other = inner.quorum().connect();
+    let mut downgrade = Box::pin(writes.downgrade());
+    assert!(futures::poll!(&mut downgrade).is_pending());
+    other.delete(&path, Version::Any).await.unwrap();
+    drop(soon("the end", downgrade).await);
+    assert!(inner.children("/lock").await.unwrap().names.is_empty());
 }
 
 /// Polls a downgrade so many times with answers that are late, and drops it.

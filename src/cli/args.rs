@@ -81,6 +81,8 @@ pub(super) enum Verb {
     /// Of `lock` and `elect`: the first process of the command's group
     #[command(hide = true)]
     Supervise(Supervise),
+    /// Close a barrier, open it, or wait until it is open
+    Barrier(super::barrier::Barrier),
 }
 
 impl Verb {

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::names;
 use super::owner::Owner;
-use super::passing::bear;
+use super::passing::bear_anew;
 use super::wait::recheck;
 use crate::background::sleep;
 use crate::conn::{Conn, ConnExt};
@@ -225,9 +225,8 @@ impl Barrier {
             let (stat, watch) = match self.look(&path, closed.is_none()).await {
                 Ok((None, _)) => return Ok(()),
                 Ok((Some(stat), watch)) => (stat, watch),
-                Err(err) if err.kind() == ErrorKind::SessionExpired => continue,
                 Err(err) => {
-                    bear(err.during(VERB)).await?;
+                    bear_anew(&self.conn, &path, err.during(VERB)).await?;
                     continue;
                 }
             };
@@ -241,7 +240,7 @@ impl Barrier {
                         () = sleep(recheck(&session)) => {}
                     }
                 }
-                Err(err) => bear(err.during(VERB)).await?,
+                Err(err) => bear_anew(&self.conn, &path, err.during(VERB)).await?,
             }
         }
     }

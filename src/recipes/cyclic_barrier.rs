@@ -41,7 +41,6 @@ use self::party::Party;
 use self::state::State;
 use self::way::{Written, write};
 use super::directory;
-use super::passing::bear;
 use crate::background::sleep;
 use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;

@@ -221,7 +221,10 @@ impl DoubleBarrier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conn::{ConnExt, MemoryConn};
+    use crate::conn::{ConnExt, MemoryConn, MemoryQuorum};
+    use crate::node::Mode;
+    use crate::request::Op;
+    use crate::spy::Spy;
 
     #[tokio::test]
     async fn what_cannot_be_is_refused_before_anything_is_made() {
@@ -233,5 +236,30 @@ mod tests {
             assert_eq!(kind, expected, "{id:?} of {parties}");
         }
         assert!(conn.exists("/step").await.unwrap().is_none());
+    }
+
+    /// Between the count and the transaction that makes `ready`, one who was counted goes.
+    #[tokio::test]
+    async fn nobody_is_let_in_by_a_member_that_has_gone() {
+        let quorum = MemoryQuorum::new();
+        let (member, other) = (quorum.connect(), quorum.connect());
+        member.create("/step", "", Mode::Persistent).await.unwrap();
+        member.create("/step/a", "", Mode::Ephemeral).await.unwrap();
+        let mut leaves = true;
+        let conn = Spy::meddling(other, move |request, _| {
+            if matches!(request.op, Op::Multi(_)) && std::mem::take(&mut leaves) {
+                member.expire();
+            }
+            None
+        });
+        let conn = Arc::new(conn);
+        let late = DoubleBarrier::new(conn.clone(), "/step", "b", 2);
+        let mut entering = Box::pin(late.enter());
+        let short = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(short, &mut entering).await.is_err());
+        assert_eq!(conn.children("/step").await.unwrap().names, ["b"]);
+        let third = DoubleBarrier::new(quorum.connect(), "/step", "c", 2);
+        let (late, third) = futures::join!(entering, third.enter());
+        assert!(late.unwrap().is_valid() && third.unwrap().is_valid());
     }
 }

@@ -28,7 +28,7 @@ use crate::hold::Loss;
 use crate::node::{CreateOptions, Stat, Version};
 use crate::path::ZkPath;
 use crate::request::{Multi, Read, ReadReply};
-use crate::session::Session;
+use crate::session::{Session, SessionState};
 
 /// The pause behind a failed try to remove a node, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -215,6 +215,7 @@ impl Place {
         Place { way: self.way.clone(), state, ending: self.ending.take() }
     }
 
+
     /// Forgets the node: it stays.
     pub(crate) fn keep(&mut self) {
         self.state = State::Gone;
@@ -224,6 +225,11 @@ impl Place {
         match mem::replace(&mut self.state, State::Gone) {
             // By now there may be another's node of the same name.
             State::Made(..) if self.is_known_to_be_gone() => {}
+            // So long as no server answers, nobody tells what happens to it: it is looked at first.
+            State::Made(path, stat) if self.way.session.state() != SessionState::Connected => {
+                let unseen = Error::new("delete", &path, ErrorKind::NotSent);
+                self.state = State::Leaving(path, stat, Pending::ready(Err(unseen)));
+            }
             State::Made(path, stat) => {
                 let leaving = self.way.delete(&path);
                 self.state = State::Leaving(path, stat, leaving);

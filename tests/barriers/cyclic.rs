@@ -14,6 +14,7 @@ use zkcells::{
 };
 
 use crate::support::beds::{Bed, until_children};
+use crate::support::forgetful::Forgetful;
 use crate::support::soon;
 use crate::{connect, end, settled, spawned};
 
@@ -349,6 +350,32 @@ async fn a_lost_reply_counts_a_party_once() {
             assert_eq!(bites.swallowed + bites.dropped, 2, "{case}");
             assert!(other.children("/phase").await.unwrap().names.is_empty(), "{case}");
         }
+    }
+}
+
+/// Where nobody can tell whether an arrival was written, the state says so.
+#[tokio::test]
+async fn an_arrival_of_unknown_outcome_counts_once() {
+    for (carried_out, last) in [(true, true), (true, false), (false, true), (false, false)] {
+        let quorum = MemoryQuorum::new();
+        let (inner, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+        let conn = Forgetful::of(inner, 1, carried_out);
+        let ours = CyclicBarrier::new(conn.clone(), "/phase", 2);
+        let theirs = CyclicBarrier::new(other.clone(), "/phase", 2);
+        // A barrier that is there needs no multi to be made.
+        other.create("/phase", "", Mode::Persistent).await.unwrap();
+        let (ours, theirs) = if last {
+            let first = arrived(&theirs, &*other, "/phase", 1).await;
+            (soon("the last", ours.wait()).await, end("the first", first).await)
+        } else {
+            let first = arrived(&ours, &*other, "/phase", 1).await;
+            let theirs = soon("the last", theirs.wait()).await.map_err(|err| err.kind());
+            (soon("the first", first).await.unwrap(), theirs)
+        };
+        let index = usize::from(!last);
+        assert_eq!((ours.unwrap(), theirs), (index, Ok(1 - index)), "{carried_out} {last}");
+        assert!(conn.is_done());
+        assert!(other.children("/phase").await.unwrap().names.is_empty());
     }
 }
 

@@ -9,6 +9,7 @@ use zkcells::testing::proxy::FaultProxy;
 use zkcells::{ConnExt as _, ErrorKind, Loss, MemoryQuorum, Mode, SessionOptions, ZkConn};
 
 use crate::support::beds::until_children;
+use crate::support::forgetful::Forgetful;
 use crate::support::soon;
 use crate::{connect, end, settled, spawned};
 
@@ -40,6 +41,29 @@ async fn a_lost_reply_on_the_way_in_or_out_changes_nothing() {
                 assert!(bitten > 0, "{case}: {bites:?}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_tell_whether_it_made_ready_or_took_it_away_looks() {
+    for carried_out in [true, false] {
+        let inner = connect(&MemoryQuorum::new(), MINUTE);
+        inner.create("/step", "", Mode::Persistent).await.unwrap();
+        // One to begin the round, one to end it.
+        let conn = Forgetful::of(inner.clone(), 1, carried_out);
+        let party = DoubleBarrier::new(conn.clone(), "/step", "a", 1);
+        let inside = soon("the way in", party.enter()).await.unwrap();
+        assert!(conn.is_done());
+        soon("the way out", inside.exit()).await.unwrap();
+        inner.create("/step", "", Mode::Persistent).await.unwrap();
+        let ready = || async {
+            let conn = Forgetful::of(inner.clone(), 2, carried_out);
+            let inside = DoubleBarrier::new(conn.clone(), "/step", "a", 1).enter().await.unwrap();
+            (conn, inside)
+        };
+        let (conn, inside) = soon("the way in", ready()).await;
+        soon("the way out", inside.exit()).await.unwrap();
+        assert!(conn.is_done() && inner.exists("/step").await.unwrap().is_none());
     }
 }
 

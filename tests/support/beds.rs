@@ -37,7 +37,8 @@ impl Bed {
 
     /// A connection with a session of its own.
     pub async fn conn(&self) -> Arc<dyn Conn> {
-        let options = SessionOptions::default().with_session_timeout(Duration::from_secs(10));
+        // So long that who waits for a look by chance is found out.
+        let options = SessionOptions::default().with_session_timeout(Duration::from_secs(40));
         match &self.place {
             Place::Memory(quorum) => Arc::new(quorum.connect_with(options)),
             Place::Quorum(addrs) => Arc::new(ZkConn::connect(addrs, options).await.unwrap()),

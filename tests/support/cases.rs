@@ -55,8 +55,8 @@ pub fn of_holders() -> Vec<(&'static str, Case)> {
             let makes = rig.recipe.makes();
             entering(rig, makes, DROPPED)
         },
-        "delete, reply lost" => |rig| releasing(rig, LOST),
-        "delete, request dropped" => |rig| releasing(rig, DROPPED),
+        "release, reply lost" => |rig| releasing(rig, LOST),
+        "release, request dropped" => |rig| releasing(rig, DROPPED),
         "cut, held" => |rig| kept(rig, |rig| rig.proxy.cut(), |b| b.cut > 0),
         "reset, held" => |rig| kept(rig, |rig| rig.proxy.reset(), |b| b.cut > 0),
         "renewal, reply lost" => |rig| kept(rig, |rig| {

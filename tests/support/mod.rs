@@ -9,6 +9,7 @@ pub mod contest;
 pub mod counted;
 pub mod flawed;
 pub mod fleet;
+pub mod forgetful;
 pub mod grants;
 pub mod original;
 pub mod random;

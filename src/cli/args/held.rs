@@ -33,9 +33,16 @@ pub(in crate::cli) struct Lock {
     /// How long to wait for the lock; 0s tries once, and without it there is no end
     #[arg(long, value_name = "DURATION", value_parser = wait)]
     pub(in crate::cli) timeout: Option<Duration>,
-    /// Whose node names to use, for locks that clients of that system take, too
-    #[arg(long, value_enum, value_name = "SYSTEM", default_value = "vitess")]
-    pub(in crate::cli) names: Names,
+    /// Take the read side of a read-write lock, together with others who do
+    #[arg(long, conflicts_with = "write")]
+    pub(in crate::cli) shared: bool,
+    /// Take the write side of a read-write lock, alone
+    #[arg(long)]
+    pub(in crate::cli) write: bool,
+    /// Whose node names to use, for locks that clients of that system take, too [default: vitess; of
+    /// a read-write lock: zksync]
+    #[arg(long, value_enum, value_name = "SYSTEM")]
+    pub(in crate::cli) names: Option<Names>,
 }
 
 /// Of `elect`.

@@ -78,9 +78,18 @@ impl Party {
         let mut conflicts = 0;
         loop {
             pause::after(conflicts, Duration::MAX).await;
-            let Some((node, state)) = self.way.look().await? else {
-                self.way.barrier.make(&self.way.path).await?;
-                continue;
+            let (node, state) = match self.way.look().await {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    self.way.barrier.make(&self.way.path).await?;
+                    conflicts += 1;
+                    continue;
+                }
+                Err(err) if matches!(self.stage, Stage::InDoubt(_)) => {
+                    self.way.bear(err).await?;
+                    continue;
+                }
+                Err(err) => return Err(err),
             };
             if let Some(told) = self.recognise(&node, &state)? {
                 return Ok(told);
@@ -120,6 +129,7 @@ impl Party {
                 // Somebody who had arrived is not there; nobody has noticed yet, or nobody could.
                 (ErrorKind::NoNode, Some(index)) => {
                     self.stage = was;
+                    conflicts += 1;
                     if !self.way.barrier.tolerant {
                         let gone = match opens {
                             true => state.arrived.get(index - 1),

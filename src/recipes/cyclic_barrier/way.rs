@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::{Arrival, Fate, State};
-use super::{CyclicBarrier, VERB, bear};
+use super::{CyclicBarrier, VERB};
 use crate::background::sleep;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
@@ -12,6 +12,7 @@ use crate::node::{CreateOptions, Mode, Node, Version};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::recipes::owner::Owner;
+use crate::recipes::passing::{bear, bear_anew};
 use crate::recipes::place::is_over;
 use crate::recipes::wait::recheck;
 use crate::request::Multi;
@@ -176,9 +177,9 @@ impl Way {
 
     /// Bears what a later look may not meet.
     pub(super) async fn bear(&self, err: Error) -> Result<(), Error> {
-        match err.kind() {
-            ErrorKind::SessionExpired if self.barrier.tolerant => Ok(()),
-            _ => bear(err).await,
+        match self.barrier.tolerant {
+            true => bear_anew(self.conn(), &self.path, err).await,
+            false => bear(err).await,
         }
     }
 

@@ -143,6 +143,8 @@ impl<'a> Entrant<'a> {
                 }
             };
             if !view.children.names.contains(&self.barrier.id) {
+                // What has its name by now is another's.
+                self.place.keep();
                 return Err(self.waiting().missing().await);
             }
             self.first.get_or_insert_with(|| view.children.clone());

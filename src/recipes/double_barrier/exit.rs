@@ -15,7 +15,7 @@ use crate::node::{Children, Version};
 use crate::path::ZkPath;
 use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
-use crate::recipes::passing::bear;
+use crate::recipes::passing::{bear, bear_anew};
 use crate::recipes::place::{Place, Removed};
 use crate::recipes::wait::recheck;
 use crate::request::Multi;
@@ -127,12 +127,13 @@ impl Leaver {
         // Until the own node is removed.
         let mut place = Some(place);
         loop {
+            if let (Some(_), Some(loss)) = (&place, held.loss()) {
+                return Err(loss_error(VERB, &held.path, loss));
+            }
             let children = match conn.children(&self.dir).await {
                 Ok(children) => children,
                 Err(err) if err.kind() == ErrorKind::NoNode && place.is_none() => return Ok(()),
-                Err(err) if err.kind() == ErrorKind::NoNode => {
-                    return Err(loss_error(VERB, &held.path, Loss::Deleted));
-                }
+                Err(err) if err.kind() == ErrorKind::NoNode => return Err(self.lost(held, place)),
                 Err(err) => {
                     self.bear(held, place.is_some(), err).await?;
                     continue;
@@ -141,7 +142,7 @@ impl Leaver {
             let own = held.path.name();
             let here = children.names.iter().any(|name| name == own);
             if place.is_some() && !here {
-                return Err(self.lost(held));
+                return Err(self.lost(held, place));
             }
             let others: Vec<&String> = self.others(&children, own).collect();
             let (Some(first), Some(last)) = (others.first(), others.last()) else {
@@ -160,7 +161,9 @@ impl Leaver {
                     if let Some(mut own) = own.take() {
                         match own.leave().await {
                             Removed::ByUs => {}
-                            Removed::Absent | Removed::WithSession => return Err(self.lost(held)),
+                            Removed::Absent | Removed::WithSession => {
+                                return Err(self.lost(held, None));
+                            }
                         }
                     }
                     next
@@ -228,8 +231,13 @@ impl Leaver {
             };
             match err.index() {
                 // By what was lost.
-                Some(0) if err.kind() == ErrorKind::NoNode && in_doubt => return Ok(()),
-                Some(0) if err.kind() == ErrorKind::NoNode => return Err(self.lost(held)),
+                Some(0) if err.kind() == ErrorKind::NoNode && in_doubt => {
+                    place.keep();
+                    return Ok(());
+                }
+                Some(0) if err.kind() == ErrorKind::NoNode => {
+                    return Err(self.lost(held, Some(place)));
+                }
                 Some(1) if ready => ready = false,
                 Some(_) if dir => dir = false,
                 _ => {
@@ -252,16 +260,19 @@ impl Leaver {
     }
 
     async fn bear(&self, held: &Held, is_here: bool, err: Error) -> Result<(), Error> {
-        match err.kind() {
+        match is_here {
+            true if held.session.state().is_over() => Err(self.lost(held, None)),
+            true => bear(err).await,
             // Without an own node another session does as well.
-            ErrorKind::SessionExpired if !is_here => Ok(()),
-            _ if is_here && held.session.state().is_over() => Err(self.lost(held)),
-            _ => bear(err).await,
+            false => bear_anew(&self.barrier.conn, &self.dir, err).await,
         }
     }
 
-    /// Why the own node is not there.
-    fn lost(&self, held: &Held) -> Error {
+    /// Why the own node is not there. What has its name by now is another's, and stays.
+    fn lost(&self, held: &Held, place: Option<Place>) -> Error {
+        if let Some(mut place) = place {
+            place.keep();
+        }
         let over = held.session.state().is_over();
         loss_error(VERB, &held.path, if over { Loss::SessionEnded } else { Loss::Deleted })
     }

@@ -8,7 +8,7 @@ use crate::background::sleep;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
-use crate::recipes::passing::bear;
+use crate::recipes::passing::bear_anew;
 use crate::recipes::wait::recheck;
 use crate::watch::Watch;
 
@@ -27,8 +27,7 @@ pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Er
                 }
             }
             Err(err) if err.kind() == ErrorKind::NoNode => return Ok(()),
-            Err(err) if err.kind() == ErrorKind::SessionExpired => {}
-            Err(err) => bear(err).await?,
+            Err(err) => bear_anew(conn, dir, err).await?,
         }
     }
 }
