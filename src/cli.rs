@@ -32,6 +32,7 @@ mod output;
 mod qlock;
 mod rm;
 mod set;
+mod shards;
 mod signals;
 mod stat;
 mod supervise;
@@ -82,6 +83,7 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
         Verb::Qlock(args) => qlock::run(context, args).await,
         // Run before there is a connection.
         Verb::Supervise(_) => Ok(()),
+        Verb::Shards(args) => shards::run(context, args).await,
         Verb::Barrier(args) => barrier::run(context, args).await,
     }
 }

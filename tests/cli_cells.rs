@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use zkcells::recipes::ShardLock;
 use zkcells::testing::cells::{LocalCells, fresh_root};
+use zkcells::{ConnExt as _, Mode, SessionOptions, ZkConn};
 
 /// A directory with a configuration, which goes away with the value.
 struct Cells {
@@ -303,6 +305,40 @@ fn sessions_are_closed_on_every_way_out() {
         assert!(!zk.has_session(&millis), "{signal}");
     }
     assert_eq!(zk.run(&["rm", &path]), done(""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_of_shards_draws_each_change() {
+    let (zk, root) = (Cells::plain(), fresh_root());
+    let conn = ZkConn::connect(&zk.nyc, SessionOptions::default()).await.unwrap();
+    conn.create("/zk", "", Mode::Persistent).await.ok();
+    conn.create("/zk/nyc", "", Mode::Persistent).await.ok();
+    conn.create(format!("/zk/nyc/{root}"), "", Mode::Persistent).await.unwrap();
+    let path = format!("/zk/nyc/{root}/sys");
+    let mut child = zk.zk(&["shards", "--watch", &path]).stdout(Stdio::piped()).spawn().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let output = child.stdout.take().unwrap();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if tell.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let until = |what: &str| loop {
+        let line = told.recv_timeout(Duration::from_secs(20));
+        if line.unwrap_or_else(|_| panic!("{what} is not drawn")).contains(what) {
+            break;
+        }
+    };
+    tokio::task::block_in_place(|| until("nobody"));
+    let shards = ShardLock::new(conn, &path).with_wait_time(Duration::from_millis(20));
+    let shard = shards.acquire().await.unwrap();
+    tokio::task::block_in_place(|| until("[0, 1)"));
+    shard.release().await;
+    tokio::task::block_in_place(|| until("nobody"));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 fn await_session(zk: &Cells, millis: &str) {

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
 
+#[allow(dead_code, unreachable_pub, reason = "its main is for those who start it")]
+#[path = "../examples/shards.rs"]
+mod example;
 mod support;
 
 use std::fmt;
@@ -562,7 +565,7 @@ async fn no_two_ranges_overlap_whatever_breaks() {
                     };
                     let mut held = Held::of(number, &shard, Deadline::now());
                     let long = rng.u8(..16) == 0;
-                    let until = if long { rng.u64(1000..2500) } else { rng.u64(..40) };
+                    let until = if long { rng.u64(1600..2500) } else { rng.u64(..40) };
                     let until = Deadline::after(Duration::from_millis(until));
                     if long {
                         *clings.lock().unwrap() = Some(number);
@@ -596,6 +599,21 @@ async fn no_two_ranges_overlap_whatever_breaks() {
         }
         let until = Instant::now() + Duration::from_secs(12);
         let kinds = [OpKind::Create, OpKind::Delete, OpKind::Multi, OpKind::Check, OpKind::Read];
+        // First whoever holds for long, so that a range is surely lost once.
+        let clung = async {
+            loop {
+                let clung = *clings.lock().unwrap();
+                match clung {
+                    Some(clung) => break clung,
+                    None => sleep(Duration::from_millis(2)).await,
+                }
+            }
+        };
+        let holder = &proxies[soon("a long hold", clung).await];
+        holder.black_hole(Direction::Both);
+        sleep(TIMEOUT * 3 / 4).await;
+        holder.cut();
+        holder.heal();
         let (mut turn, mut heals) = (0_u8, Vec::new());
         while Instant::now() < until {
             let proxy = &proxies[rng.usize(..proxies.len())];
@@ -689,4 +707,11 @@ async fn a_lost_watch_costs_no_more_than_a_session_timeout() {
     shard.ack().await;
     let next = soon("the next range", newcomer).await.unwrap().unwrap();
     assert!(next.is_valid());
+}
+
+/// Five workers, one killed, one added: the example says itself whether every row was processed once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_processes_each_row_once_in_each_pass() {
+    let done = timeout(Duration::from_secs(60), example::run()).await;
+    done.expect("the example comes to its end").unwrap();
 }

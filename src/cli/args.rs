@@ -81,6 +81,8 @@ pub(super) enum Verb {
     /// Of `lock` and `elect`: the first process of the command's group
     #[command(hide = true)]
     Supervise(Supervise),
+    /// Draw who holds which range of what workers divide
+    Shards(super::shards::Shards),
     /// Close a barrier, open it, or wait until it is open
     Barrier(super::barrier::Barrier),
 }

@@ -45,14 +45,17 @@ mod contenders;
 mod groups;
 mod guard;
 mod join;
+mod list;
 mod member;
 mod run;
+mod shard;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use contenders::{ShardContender, shard_contenders};
-pub use guard::{Shard, ShardGuard};
+pub use guard::ShardGuard;
+pub use shard::Shard;
 
 use super::wait::Patience;
 use crate::conn::Conn;

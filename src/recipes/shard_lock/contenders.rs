@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::groups::{Group, View};
-use super::guard::Range;
+use super::shard::Range;
 use crate::conn::{Conn, ConnExt};
 use crate::error::Error;
 use crate::node::Stat;

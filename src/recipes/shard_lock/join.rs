@@ -6,7 +6,7 @@
 //! makes it, and the others join.
 //!
 //! A member that comes between a leader's look and its publication is in nobody's list. Leaders of
-//! this crate see to that themselves (`member.rs`), so who joins them only checks the version: any
+//! this crate see to that themselves (`member/lead.rs`), so who joins them only checks the version: any
 //! number can at once. An original leader's publication depends on the data version alone, so who
 //! joins one raises that: the leader's set fails, and it lists again. That costs a wake-up of each
 //! original member, and joiners get in each other's way, so it is done for original leaders only.

@@ -7,23 +7,21 @@
 //!      └── not first: watch the member before and the group's data        listed ──▶ granted
 //!                                                                     not listed ──▶ too late
 //! ```
-//!
-//! Whoever publishes does it in one transaction: the own node is there; the base is as it was before
-//! the look that found nobody in an older group (publishing raises its version); nobody has joined
-//! since the list of members was read (the name that the next of them would get is free); the group
-//! is not published. So publications of this crate come one after the other, each behind the end of
-//! the one before, however old a server's answers are.
+
+mod lead;
 
 use std::sync::Arc;
 
-use super::groups::{self, Group, Nodes, View, decode};
-use super::guard::{Range, ShardGuard};
+use super::groups::{self, Nodes, View};
+use super::guard::ShardGuard;
+use super::list::decode;
+use super::shard::{Facts, Range};
 use super::{ShardLock, VERB};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
 use crate::hold::Hold;
-use crate::node::{Children, Mode, Stat, Version};
+use crate::node::Stat;
 use crate::path::ZkPath;
 use crate::recipes::ending::Ending;
 use crate::recipes::guard::Guard;
@@ -33,7 +31,6 @@ use crate::recipes::place::Place;
 use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting};
-use crate::request::{Multi, MultiReply};
 use crate::session::Session;
 
 /// An own node, and where it is.
@@ -185,96 +182,6 @@ impl Member {
         })
     }
 
-    /// As the first of its group: waits until nobody holds an older range, then for others to join,
-    /// and publishes the list.
-    async fn lead(
-        &mut self,
-        lock: &ShardLock,
-        patience: Patience,
-        waited: &mut bool,
-    ) -> Result<Next, Error> {
-        if self.is_next && !*waited {
-            let wait = lock.wait_time;
-            if !wait.is_zero() {
-                self.waiting(patience).pause(wait).await?;
-            }
-            *waited = true;
-        }
-        let view = View::of(&self.conn, &self.base, Some(&self.group)).await?;
-        let Some(view) = view else { return Err(self.waiting(patience).missing().await) };
-        if let Some(held) = view.held() {
-            (self.is_next, *waited) = (false, false);
-            self.drained(held, patience).await?;
-            return Ok(Next::LookAgain);
-        }
-        if !*waited {
-            self.is_next = true;
-            return Ok(Next::LookAgain);
-        }
-        let listed = self.conn.children(&self.group).await?;
-        if listed.stat.data_length > 0 {
-            return self.published().await;
-        }
-        self.publish(&view, &listed).await
-    }
-
-    /// Waits for the end of one who holds a range of another group.
-    async fn drained(&self, held: &Group, patience: Patience) -> Result<(), Error> {
-        let holders = held.holders();
-        let Some(any) = holders.last() else { return Ok(()) };
-        let holder = held.path.child(any);
-        let waiting = self.waiting(patience);
-        let woken = waiting.for_end_of(&holder, holders.len()).await;
-        woken.map(drop).map_err(|err| match err.kind() {
-            ErrorKind::Timeout => {
-                let why = format!("{} in {}", holders.len(), held.path.name());
-                err.with_detail(format!("{why} hold older ranges, one of them {any}"))
-            }
-            _ => err,
-        })
-    }
-
-    async fn publish(&self, view: &View, listed: &Children) -> Result<Next, Error> {
-        let nodes = Nodes::of(&self.group, &listed.names)?;
-        let members: Vec<i32> = nodes.members.iter().map(|(_, number)| *number).collect();
-        // What the base holds stays; but nobody else publishes on the ground of an earlier look.
-        let kept = match view.base.data_length {
-            0 => Default::default(),
-            _ => {
-                let base = self.conn.get(&self.base).await?;
-                if base.stat.version != view.base.version {
-                    return Ok(Next::LookAgain);
-                }
-                base.data
-            }
-        };
-        let mut steps = Multi::new().check(&self.path, Version::Any).set(
-            &self.base,
-            kept,
-            Version::Exact(view.base.version),
-        );
-        let next = groups::node_name(groups::creations(&listed.stat));
-        if !listed.names.contains(&next) {
-            let next = self.group.child(&next);
-            steps = steps.create(&next, "", Mode::Persistent).delete(&next, Version::Any);
-        }
-        let list = groups::encode(members.iter().copied());
-        let steps = steps.set(&self.group, list, Version::Exact(listed.stat.version));
-        match self.conn.multi(steps).await {
-            Ok(mut replies) => match replies.pop() {
-                Some(MultiReply::Set(stat)) => Ok(Next::Published(members, stat.mzxid, true)),
-                _ => Ok(Next::LookAgain),
-            },
-            // Somebody joined, left or published: another look tells.
-            Err(err) => match err.kind() {
-                ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode => {
-                    Ok(Next::LookAgain)
-                }
-                _ => Err(err),
-            },
-        }
-    }
-
     /// Proof that the own node is there, by a commit, and behind it a look for others: `None` if
     /// somebody else holds a range of another group.
     async fn proved(&self, ours: bool, patience: Patience) -> Result<Option<Hold>, Error> {
@@ -308,7 +215,7 @@ impl Member {
         let token = Token::new(session.cell(), 0, LockMode::Exclusive, zxid);
         let proof = Proof::held(hold);
         let guard = Guard::new(Held { conn, path, session, proof, ending, token }, place);
-        ShardGuard::new(guard, base, group, members, range, lock.acl.clone())
+        ShardGuard::new(guard, Facts { base, group, members, range }, lock.acl.clone())
     }
 
     fn waiting(&self, patience: Patience) -> Waiting<'_> {

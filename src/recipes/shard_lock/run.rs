@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::guard::{Shard, ShardGuard};
+use super::guard::ShardGuard;
+use super::shard::Shard;
 use super::{ShardLock, VERB};
 use crate::background::sleep;
 use crate::error::{Error, ErrorKind};

@@ -1,0 +1,252 @@
+//! Five workers process a table of rows, each its part; one is killed, one is added, and every row is
+//! processed exactly once in each pass.
+//!
+//! ```text
+//! cargo run --example shards                                # in memory
+//! eval "$(cells/up)"; cargo run --example shards            # on the cells of $ZK_CLIENT_CONFIG
+//! ```
+//!
+//! A row has a position in [0, 1). A worker takes the rows in its range, as long as it holds it. What
+//! it did in a pass it writes into the row with the token of its range, so whoever has lost a range
+//! and does not know it yet is refused. (Here the table is in this process; a database would have the
+//! token in a column, and the condition in its UPDATE.)
+
+#![allow(clippy::print_stdout, reason = "an example tells what happens")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use zkcells::recipes::{Shard, ShardLock, Token};
+use zkcells::{Cells, Conn, ConnExt as _, MemoryQuorum, MetaConn, Mode, tree};
+
+/// Rows in the table.
+const ROWS: usize = 200;
+const WAIT_TIME: Duration = Duration::from_millis(200);
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+#[derive(Debug, Default)]
+struct Row {
+    position: f64,
+    /// The newest token that a writer had.
+    token: Option<Token>,
+    /// How often it was processed in each pass.
+    done: BTreeMap<usize, usize>,
+}
+
+/// The table, and how far it is processed. Clones are of the same table.
+#[derive(Clone)]
+struct Table {
+    rows: Arc<Mutex<Vec<Row>>>,
+    pass: Arc<watch::Sender<usize>>,
+}
+
+/// What became of a row.
+enum Processed {
+    Now,
+    Before,
+    /// Somebody has written it with a newer token.
+    Refused,
+}
+
+impl Table {
+    fn new() -> Self {
+        // Spread evenly, in no order.
+        let position = |row: usize| (row as f64 * 0.618_033_988_749_895).fract();
+        let rows = (0..ROWS).map(|row| Row { position: position(row), ..Row::default() });
+        Table { rows: Arc::new(Mutex::new(rows.collect())), pass: Arc::new(watch::Sender::new(1)) }
+    }
+
+    fn rows(&self) -> std::sync::MutexGuard<'_, Vec<Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, shard: &Shard) -> Vec<usize> {
+        let rows = self.rows();
+        let mine = rows.iter().enumerate().filter(|(_, row)| shard.contains(row.position));
+        mine.map(|(number, _)| number).collect()
+    }
+
+    /// Processes a row, unless that is done in this pass.
+    fn process(&self, row: usize, pass: usize, token: &Token) -> Processed {
+        let mut rows = self.rows();
+        let Some(row) = rows.get_mut(row) else { return Processed::Before };
+        if row.token.as_ref().is_some_and(|newest| token < newest) {
+            return Processed::Refused;
+        }
+        row.token = Some(token.clone());
+        if row.done.contains_key(&pass) {
+            return Processed::Before;
+        }
+        row.done.insert(pass, 1);
+        Processed::Now
+    }
+
+    /// How many rows were processed in a pass.
+    fn done(&self, pass: usize) -> usize {
+        self.rows().iter().filter(|row| row.done.contains_key(&pass)).count()
+    }
+}
+
+/// Opens a session of its own for each worker.
+type Connect = Box<
+    dyn Fn() -> Pin<Box<dyn Future<Output = Result<Arc<dyn Conn>, Failure>> + Send>> + Send + Sync,
+>;
+
+struct Worker {
+    conn: Arc<dyn Conn>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), zkcells::Error>>,
+}
+
+impl Worker {
+    async fn start(
+        connect: &Connect,
+        name: &'static str,
+        path: &str,
+        table: &Table,
+    ) -> Result<Worker, Failure> {
+        let conn = connect().await?;
+        let shards = ShardLock::new(conn.clone(), path).with_wait_time(WAIT_TIME);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let table = table.clone();
+        let task = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            let work = |shard: Shard| work(name, shard, table.clone());
+            match shards.run::<(), _>(stopped, work).await {
+                Err(err) if err.kind() == zkcells::ErrorKind::Cancelled => Ok(()),
+                ended => ended,
+            }
+        });
+        Ok(Worker { conn, stop: Some(stop), task })
+    }
+
+    /// As a crash does it: no word, no release.
+    async fn kill(self) -> Result<(), Failure> {
+        self.task.abort();
+        self.conn.close().await?;
+        Ok(())
+    }
+
+    async fn leave(mut self) -> Result<(), Failure> {
+        drop(self.stop.take());
+        self.task.await??;
+        self.conn.close().await?;
+        Ok(())
+    }
+}
+
+/// Processes the rows of a range in the pass that is on, then waits for another pass or a reshard.
+async fn work(name: &'static str, shard: Shard, table: Table) -> ControlFlow<()> {
+    let mut passes = table.pass.subscribe();
+    let pass = *passes.borrow_and_update();
+    let mut count = 0;
+    for row in table.of(&shard) {
+        if !shard.is_valid() {
+            println!("  {name}: lost its range");
+            return ControlFlow::Continue(());
+        }
+        match table.process(row, pass, shard.token()) {
+            Processed::Now => count += 1,
+            Processed::Before => continue,
+            Processed::Refused => return ControlFlow::Continue(()),
+        }
+        // Work takes its time, and does not notice everything at once.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    if count > 0 {
+        let (from, to, of) = (shard.from(), shard.to(), shard.of());
+        println!("  {name}: [{from:.3}, {to:.3}), one of {of}: {count} rows in pass {pass}");
+    }
+    tokio::select! {
+        _ = passes.changed() => {}
+        () = shard.stopped() => {}
+    }
+    ControlFlow::Continue(())
+}
+
+/// Waits until a pass is complete, and says whether each row was processed once.
+async fn complete(table: &Table, pass: usize) -> Result<(), Failure> {
+    let done = async {
+        while table.done(pass) < ROWS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), done).await?;
+    let once = table.rows().iter().all(|row| row.done.get(&pass) == Some(&1));
+    println!("pass {pass}: {ROWS} rows, {}", if once { "each once" } else { "some twice" });
+    if once { Ok(()) } else { Err("a row was processed twice".into()) }
+}
+
+/// Three passes: with five workers, with one that is killed meanwhile, with one that is added.
+async fn three_passes(connect: Connect, path: &str) -> Result<(), Failure> {
+    let table = Table::new();
+    let names = ["ann", "bob", "cid", "dee", "eve"];
+    println!("pass 1, five workers");
+    let mut workers = Vec::new();
+    for name in names {
+        workers.push(Worker::start(&connect, name, path, &table).await?);
+    }
+    complete(&table, 1).await?;
+
+    println!("pass 2, and eve is killed in it");
+    table.pass.send_replace(2);
+    while table.done(2) < ROWS / 10 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    if let Some(eve) = workers.pop() {
+        eve.kill().await?;
+    }
+    complete(&table, 2).await?;
+
+    println!("pass 3, and fay joins in it");
+    table.pass.send_replace(3);
+    workers.push(Worker::start(&connect, "fay", path, &table).await?);
+    complete(&table, 3).await?;
+
+    for worker in workers {
+        worker.leave().await?;
+    }
+    Ok(())
+}
+
+/// On the configured cells, or else in memory.
+pub async fn run() -> Result<(), Failure> {
+    if std::env::var_os("ZK_CLIENT_CONFIG").is_some() {
+        let cells = Cells::from_env()?;
+        let cell = cells.known().into_iter().next().ok_or("no cell is configured")?;
+        let path = format!("/zk/{cell}/example-shards-{}", std::process::id());
+        let parent = MetaConn::new(cells.clone());
+        tree::create_all(&parent, &path, "", Mode::Persistent).await?;
+        println!("on the cell {cell}, at {path}");
+        let connect: Connect = Box::new(move || {
+            let cells = cells.clone();
+            Box::pin(async move { Ok(Arc::new(MetaConn::new(cells)) as Arc<dyn Conn>) })
+        });
+        let passed = three_passes(connect, &path).await;
+        tree::remove_all(&parent, &path).await?;
+        parent.close().await?;
+        passed
+    } else {
+        println!("in memory");
+        let quorum = MemoryQuorum::new();
+        quorum.connect().create("/jobs", "", Mode::Persistent).await?;
+        let connect: Connect = Box::new(move || {
+            let conn = quorum.connect();
+            Box::pin(async move { Ok(Arc::new(conn) as Arc<dyn Conn>) })
+        });
+        three_passes(connect, "/jobs/table").await
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    run().await
+}

@@ -1,0 +1,263 @@
+//! `zk shards`: who holds which range of a system, drawn as a bar.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use clap::Args;
+use futures::future::select_all;
+use serde::Serialize;
+
+use crate::conn::ConnExt as _;
+use crate::error::{Error, ErrorKind};
+use crate::path::ZkPath;
+use crate::recipes::{ShardContender, shard_contenders};
+use crate::watch::TreeWatch;
+
+use super::context::{Context, Missing};
+use super::output::{Stop, table};
+use super::target;
+
+const VERB: &str = "shards";
+
+/// How many characters [0, 1) has in a bar.
+const WIDTH: usize = 60;
+
+/// Changes that come together are drawn together.
+const TOGETHER: Duration = Duration::from_millis(50);
+
+/// Of `shards`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The bar is [0, 1): a range with = is held, one with . was left and is not assigned anew yet. A line for
+each worker shows the place of its range and the range, or that it waits for one; host and process, if
+its node says so, as those of shard-lock for Node do not; its node. Those who hold are who keeps the
+others waiting.")]
+pub(super) struct Shards {
+    /// Draw it again at each change, until interrupted
+    #[arg(short, long)]
+    watch: bool,
+    /// Say nothing of nodes that are not there
+    #[arg(short = 'f')]
+    force: bool,
+    /// Paths or patterns
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<String>,
+}
+
+/// What becomes of a path that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absent {
+    IsTold(Missing),
+    /// Nobody is there yet.
+    IsEmpty,
+}
+
+/// A system in a JSON document.
+#[derive(Debug, Serialize)]
+struct System<'a> {
+    path: &'a str,
+    /// How many ranges there are.
+    of: usize,
+    workers: Vec<Worker<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Worker<'a> {
+    group: &'a str,
+    node: &'a str,
+    holds: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    /// Since when the node is there, by the clock of its server.
+    ctime: i64,
+    session: String,
+}
+
+impl<'a> Worker<'a> {
+    fn new(one: &'a ShardContender) -> Self {
+        let owner = one.owner.as_ref();
+        Worker {
+            group: one.group.name(),
+            node: one.path.name(),
+            holds: one.holds(),
+            index: one.index,
+            from: one.from(),
+            to: one.to(),
+            hostname: owner.map(|owner| owner.hostname.as_str()),
+            pid: owner.map(|owner| owner.pid),
+            token: one.token.as_ref().map(ToString::to_string),
+            ctime: one.stat.ctime,
+            session: format!("{:#x}", one.stat.ephemeral_owner),
+        }
+    }
+}
+
+pub(super) async fn run(context: &mut Context, args: Shards) -> Result<(), Stop> {
+    let missing = Missing::ignored_if(args.force);
+    let targets = target::resolve(context, VERB, &args.paths, missing).await;
+    let paths: Vec<ZkPath> = targets.into_iter().map(|target| target.path).collect();
+    if !args.watch {
+        return draw(context, &paths, Absent::IsTold(missing)).await;
+    }
+    // The watches stand before the first look, so nothing is missed between the two.
+    let mut trees = Vec::new();
+    for path in &paths {
+        let tree = context.conn.watch_tree(path).await;
+        trees.push(tree.map_err(|err| Stop::Failed(err.during(VERB)))?);
+    }
+    let clears = std::io::stdout().is_terminal() && !context.out.is_json();
+    loop {
+        if clears {
+            context.out.raw(b"\x1b[H\x1b[2J")?;
+        }
+        draw(context, &paths, Absent::IsEmpty).await?;
+        context.out.flush()?;
+        if trees.is_empty() {
+            return Ok(());
+        }
+        changed(&mut trees).await?;
+        if !clears && !context.out.is_json() {
+            context.out.line("")?;
+        }
+    }
+}
+
+/// Waits for a change, and for those that come together with it.
+async fn changed(trees: &mut [TreeWatch]) -> Result<(), Stop> {
+    let mut waits = Vec::new();
+    for tree in trees.iter_mut() {
+        waits.push(Box::pin(async {
+            let path = tree.path().clone();
+            if tree.next().await.is_none() {
+                let over = Error::new(VERB, &path, ErrorKind::SessionExpired);
+                return Err(Stop::Failed(over.with_detail("nothing more is told of it")));
+            }
+            // However many there are, they are one picture.
+            let end = tokio::time::sleep(TOGETHER);
+            tokio::pin!(end);
+            loop {
+                tokio::select! {
+                    () = &mut end => return Ok(()),
+                    more = tree.next() => if more.is_none() { return Ok(()) },
+                }
+            }
+        }));
+    }
+    select_all(waits).await.0
+}
+
+async fn draw(context: &mut Context, paths: &[ZkPath], absent: Absent) -> Result<(), Stop> {
+    let conn = context.conn.clone();
+    let mut first = true;
+    for path in paths {
+        let found = match (shard_contenders(&*conn, path).await, absent) {
+            (Ok(found), Absent::IsTold(_)) if found.is_empty() => match conn.exists(path).await {
+                Ok(Some(_)) => Ok(found),
+                Ok(None) => Err(Error::new(VERB, path, ErrorKind::NoNode)),
+                Err(err) => Err(err),
+            },
+            (found, _) => found,
+        };
+        let workers = match (found, absent) {
+            (Ok(workers), _) => workers,
+            (Err(err), Absent::IsTold(missing)) => {
+                context.report_unless(missing, VERB, err);
+                continue;
+            }
+            (Err(err), Absent::IsEmpty) => {
+                context.report(VERB, err);
+                continue;
+            }
+        };
+        context.done();
+        let of = workers.iter().find_map(|one| one.of).unwrap_or(0);
+        if context.out.is_json() {
+            let workers = workers.iter().map(Worker::new).collect();
+            context.out.item(&System { path: path.as_str(), of, workers })?;
+            continue;
+        }
+        if paths.len() > 1 {
+            let before = if first { "" } else { "\n" };
+            context.out.line(format_args!("{before}{path}:"))?;
+            first = false;
+        }
+        let held: Vec<usize> = workers.iter().filter_map(|one| one.index).collect();
+        context.out.line(bar(of, &held))?;
+        if workers.is_empty() {
+            context.out.line("nobody")?;
+        }
+        let rows: Vec<_> = workers.iter().map(row).collect();
+        table(&mut context.out, &rows)?;
+    }
+    Ok(())
+}
+
+/// [0, 1) as text: `|0=====|1.....|`.
+fn bar(of: usize, held: &[usize]) -> String {
+    let ranges = of.max(1);
+    let mut text = String::with_capacity(WIDTH + 1);
+    for index in 0..ranges {
+        let width = (index + 1) * WIDTH / ranges - index * WIDTH / ranges;
+        let is_held = held.contains(&index);
+        let label = if is_held { format!("|{index}") } else { "|".to_owned() };
+        let fill = if is_held { '=' } else { '.' };
+        let one = label.chars().chain(std::iter::repeat(fill)).take(width);
+        text.extend(one);
+    }
+    text.push('|');
+    text
+}
+
+fn row(one: &ShardContender) -> Vec<String> {
+    let (host, pid) = match &one.owner {
+        Some(owner) => (shown(&owner.hostname), owner.pid.to_string()),
+        None => ("-".to_owned(), "-".to_owned()),
+    };
+    let place = one.index.map_or("-".to_owned(), |index| index.to_string());
+    let range = match (one.from(), one.to()) {
+        (Some(from), Some(to)) => format!("[{}, {})", short(from), short(to)),
+        _ => "waits".to_owned(),
+    };
+    vec![place, range, host, pid, format!("{}/{}", one.group.name(), one.path.name())]
+}
+
+/// A number without zeros at its end.
+fn short(edge: f64) -> String {
+    let text = format!("{edge:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// What others wrote obeys no terminal.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_shows_who_has_what() {
+        assert_eq!(bar(0, &[]), format!("|{}|", ".".repeat(59)));
+        assert_eq!(bar(2, &[0]), format!("|0{}|{}|", "=".repeat(28), ".".repeat(29)));
+        for of in 1..200 {
+            let held: Vec<usize> = (0..of).collect();
+            assert_eq!(bar(of, &held).chars().count(), WIDTH + 1);
+        }
+    }
+
+    #[test]
+    fn edges_are_short() {
+        assert_eq!([0.0, 0.5, 1.0 / 3.0, 1.0].map(short), ["0", "0.5", "0.3333", "1"]);
+    }
+}

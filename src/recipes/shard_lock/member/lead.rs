@@ -1,0 +1,111 @@
+//! The first of a group: it waits for older ranges to end and for others to join, and publishes.
+//!
+//! Whoever publishes does it in one transaction: the own node is there; the base is as it was before
+//! the look that found nobody in an older group (publishing raises its version); nobody has joined
+//! since the list of members was read (the name that the next of them would get is free); the group
+//! is not published. So publications of this crate come one after the other, each behind the end of
+//! the one before, however old a server's answers are.
+
+use bytes::Bytes;
+
+use super::{Member, Next};
+use crate::conn::ConnExt;
+use crate::error::{Error, ErrorKind};
+use crate::node::{Children, Mode, Version};
+use crate::recipes::shard_lock::ShardLock;
+use crate::recipes::shard_lock::groups::{self, Group, Nodes, View};
+use crate::recipes::shard_lock::list;
+use crate::recipes::wait::Patience;
+use crate::request::{Multi, MultiReply};
+
+impl Member {
+    /// As the first of its group: waits until nobody holds an older range, then for others to join,
+    /// and publishes the list.
+    pub(super) async fn lead(
+        &mut self,
+        lock: &ShardLock,
+        patience: Patience,
+        waited: &mut bool,
+    ) -> Result<Next, Error> {
+        if self.is_next && !*waited {
+            let wait = lock.wait_time;
+            if !wait.is_zero() {
+                self.waiting(patience).pause(wait).await?;
+            }
+            *waited = true;
+        }
+        let view = View::of(&self.conn, &self.base, Some(&self.group)).await?;
+        let Some(view) = view else { return Err(self.waiting(patience).missing().await) };
+        if let Some(held) = view.held() {
+            (self.is_next, *waited) = (false, false);
+            self.drained(held, patience).await?;
+            return Ok(Next::LookAgain);
+        }
+        if !*waited {
+            self.is_next = true;
+            return Ok(Next::LookAgain);
+        }
+        let listed = self.conn.children(&self.group).await?;
+        if listed.stat.data_length > 0 {
+            return self.published().await;
+        }
+        self.publish(&view, &listed).await
+    }
+
+    /// Waits for the end of one who holds a range of another group.
+    async fn drained(&self, held: &Group, patience: Patience) -> Result<(), Error> {
+        let holders = held.holders();
+        let Some(any) = holders.last() else { return Ok(()) };
+        let holder = held.path.child(any);
+        let waiting = self.waiting(patience);
+        let woken = waiting.for_end_of(&holder, holders.len()).await;
+        woken.map(drop).map_err(|err| match err.kind() {
+            ErrorKind::Timeout => {
+                let why = format!("{} in {}", holders.len(), held.path.name());
+                err.with_detail(format!("{why} hold older ranges, one of them {any}"))
+            }
+            _ => err,
+        })
+    }
+
+    async fn publish(&self, view: &View, listed: &Children) -> Result<Next, Error> {
+        let nodes = Nodes::of(&self.group, &listed.names)?;
+        let members: Vec<i32> = nodes.members.iter().map(|(_, number)| *number).collect();
+        // What the base holds stays; but nobody else publishes on the ground of an earlier look.
+        let kept = match view.base.data_length {
+            0 => Bytes::new(),
+            _ => {
+                let base = self.conn.get(&self.base).await?;
+                if base.stat.version != view.base.version {
+                    return Ok(Next::LookAgain);
+                }
+                base.data
+            }
+        };
+        let mut steps = Multi::new().check(&self.path, Version::Any).set(
+            &self.base,
+            kept,
+            Version::Exact(view.base.version),
+        );
+        let next = groups::node_name(groups::creations(&listed.stat));
+        if !listed.names.contains(&next) {
+            let next = self.group.child(&next);
+            steps = steps.create(&next, "", Mode::Persistent).delete(&next, Version::Any);
+        }
+        let list = list::encode(members.iter().copied());
+        let steps = steps.set(&self.group, list, Version::Exact(listed.stat.version));
+        match self.conn.multi(steps).await {
+            Ok(mut replies) => match replies.pop() {
+                Some(MultiReply::Set(stat)) => Ok(Next::Published(members, stat.mzxid, true)),
+                _ => Ok(Next::LookAgain),
+            },
+            // Somebody joined, left or published: another look tells.
+            Err(err) => match err.kind() {
+                ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode => {
+                    Ok(Next::LookAgain)
+                }
+                _ => Err(err),
+            },
+        }
+    }
+}

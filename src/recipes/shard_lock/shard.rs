@@ -1,0 +1,287 @@
+//! A range as seen by whoever works on it, and when it is to be given back.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::groups::{self, Nodes, View};
+use crate::background::sleep;
+use crate::conn::{ConnExt, Pending};
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind};
+use crate::hold::Loss;
+use crate::path::ZkPath;
+use crate::recipes::held::Held;
+use crate::recipes::place::is_over;
+use crate::recipes::token::Token;
+use crate::recipes::wait::recheck;
+use crate::request::{Multi, MultiReply};
+use crate::session::Session;
+
+/// The pause behind a look that failed while the session lives.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Which of how many equal ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) index: usize,
+    pub(super) of: usize,
+}
+
+impl Range {
+    /// Where it starts.
+    pub(super) fn from(self) -> f64 {
+        edge(self.index, self.of)
+    }
+
+    /// Where it ends, which is to the bit where the next one starts.
+    pub(super) fn to(self) -> f64 {
+        edge(self.index + 1, self.of)
+    }
+}
+
+fn edge(index: usize, of: usize) -> f64 {
+    // Exact: a group's data has room for far fewer than 2^53 members.
+    index as f64 / of as f64
+}
+
+/// A range of a system as seen by whoever works on it. Clones are of the same range; none of them
+/// keeps it.
+#[derive(Clone)]
+pub struct Shard {
+    held: Arc<Held>,
+    facts: Arc<Facts>,
+    stop: Option<watch::Receiver<bool>>,
+}
+
+/// Where a range is, and who shares its generation.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) base: ZkPath,
+    pub(super) group: ZkPath,
+    pub(super) members: Vec<i32>,
+    pub(super) range: Range,
+}
+
+impl Shard {
+    pub(super) fn new(held: Arc<Held>, facts: Facts) -> Self {
+        Shard { held, facts: Arc::new(facts), stop: None }
+    }
+
+    /// The group that it is of.
+    pub(super) fn group(&self) -> &ZkPath {
+        &self.facts.group
+    }
+
+    /// Where the range starts, itself included: in [0, 1).
+    pub fn from(&self) -> f64 {
+        self.facts.range.from()
+    }
+
+    /// Where the range ends, itself excluded: in (0, 1]. It is the start of the next range.
+    pub fn to(&self) -> f64 {
+        self.facts.range.to()
+    }
+
+    /// Whether `position` is in the range.
+    pub fn contains(&self, position: f64) -> bool {
+        (self.from()..self.to()).contains(&position)
+    }
+
+    /// The system that the range is a part of.
+    pub fn path(&self) -> &ZkPath {
+        &self.facts.base
+    }
+
+    /// Which of the ranges it is, from 0.
+    pub fn index(&self) -> usize {
+        self.facts.range.index
+    }
+
+    /// How many ranges there are.
+    pub fn of(&self) -> usize {
+        self.facts.range.of
+    }
+
+    /// The mark of this generation of ranges, for resources that refuse older ones.
+    pub fn token(&self) -> &Token {
+        &self.held.token
+    }
+
+    /// The session that it hangs on.
+    pub fn session(&self) -> &Session {
+        &self.held.session
+    }
+
+    /// Whether it is held at this moment. No I/O.
+    pub fn is_valid(&self) -> bool {
+        self.held.loss().is_none()
+    }
+
+    /// Until when it is surely held, by what is proved now. Past, if it is lost.
+    pub fn valid_until(&self) -> Deadline {
+        self.held.valid_until()
+    }
+
+    /// Waits until it is lost, and says why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn lost(&self) -> Loss {
+        self.held.lost().await
+    }
+
+    /// Writes that are done only if it is still held when the servers do them. As [`Guard::multi`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`Guard::multi`].
+    pub fn multi(&self, ops: impl Into<Multi>) -> Pending<Vec<MultiReply>> {
+        self.held.multi(ops.into())
+    }
+
+    /// Whether a reshard is wanted: somebody waits for a range, or one of the group is gone without
+    /// a word. `true` as well when the range is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of a listing, as long as it is held.
+    pub async fn check(&self) -> Result<bool, Error> {
+        let told = async {
+            let listed = self.held.conn.children(&self.facts.group).await?;
+            if self.is_left(&listed.names)? {
+                return Ok(true);
+            }
+            let view = View::of(&self.held.conn, &self.facts.base, Some(&self.facts.group)).await?;
+            Ok(view.is_none_or(|view| view.awaiting().is_some()))
+        };
+        self.or_lost(told.await)
+    }
+
+    /// Waits until a reshard is wanted, or the range is lost.
+    ///
+    /// A lost watch costs no more than about a session timeout: then it is looked again. What a
+    /// connection loses meanwhile is borne.
+    ///
+    /// # Errors
+    ///
+    /// What another try would meet as well, such as `NoAuth`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing; a later call waits again.
+    pub async fn requested(&self) -> Result<(), Error> {
+        loop {
+            let waited = tokio::select! {
+                biased;
+                _ = self.lost() => return Ok(()),
+                waited = self.wait_for_change() => self.or_lost(waited),
+            };
+            match waited {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(err) => match err.kind() {
+                    ErrorKind::NotSent
+                    | ErrorKind::Timeout
+                    | ErrorKind::ConnectionLoss
+                    | ErrorKind::TooManyWatches => sleep(PAUSE).await,
+                    _ => return Err(err),
+                },
+            }
+        }
+    }
+
+    /// Waits until the work is to come to an end: a reshard is wanted, the range is lost, or the
+    /// [run](super::ShardLock::run) was interrupted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn stopped(&self) {
+        let told = async {
+            match self.stop.clone() {
+                // Whoever could tell is gone: then the run was dropped.
+                Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
+                None => std::future::pending().await,
+            }
+        };
+        let requested = async {
+            if self.requested().await.is_err() {
+                // Nobody may know; then it ends by a loss or a word.
+                self.lost().await;
+            }
+        };
+        tokio::select! {
+            () = told => {}
+            () = requested => {}
+        }
+    }
+
+    pub(super) fn told_by(&self, stop: watch::Receiver<bool>) -> Self {
+        Shard { stop: Some(stop), ..self.clone() }
+    }
+
+    /// Looks, and if nothing is wanted waits for the next change. `true` if a reshard is wanted.
+    async fn wait_for_change(&self) -> Result<bool, Error> {
+        let Facts { base, group, .. } = &*self.facts;
+        let conn = &self.held.conn;
+        let (members, groups) = (conn.children_watch(group), conn.children_watch(base));
+        let ((listed, member), (_, other)) = (members.await?, groups.await?);
+        if self.is_left(&listed.names)? {
+            return Ok(true);
+        }
+        // The watch stands, so whatever comes behind this look is told.
+        let view = View::of(conn, base, Some(group)).await?;
+        if view.is_none_or(|view| view.awaiting().is_some()) {
+            return Ok(true);
+        }
+        tokio::select! {
+            _ = member => {}
+            _ = other => {}
+            () = sleep(recheck(&self.held.session)) => {}
+        }
+        Ok(false)
+    }
+
+    /// Whether more of the group are gone than said so. Nodes of those who came too late hide nobody.
+    fn is_left(&self, names: &[String]) -> Result<bool, Error> {
+        let Facts { group, members, .. } = &*self.facts;
+        let nodes = Nodes::of(group, names)?;
+        let there = members.iter().filter(|number| nodes.has(**number)).count();
+        Ok(there + nodes.acks.len() < members.len())
+    }
+
+    /// What is lost wants to be resharded, whatever a look at it said.
+    fn or_lost(&self, looked: Result<bool, Error>) -> Result<bool, Error> {
+        match looked {
+            _ if !self.is_valid() => Ok(true),
+            Err(err) if err.kind() == ErrorKind::NoNode || is_over(err.kind()) => Ok(true),
+            looked => looked.map_err(|err| err.during("check")),
+        }
+    }
+
+    /// Removes the group, if nobody is left in it.
+    pub(super) async fn tidy(&self) {
+        let Facts { group, .. } = &*self.facts;
+        let conn = &self.held.conn;
+        let Ok(listed) = conn.children(group).await else { return };
+        let Ok(nodes) = Nodes::of(group, &listed.names) else { return };
+        if nodes.members.is_empty() {
+            groups::delete(conn, group, listed.stat.version, &nodes.acks).await;
+        }
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard")
+            .field("path", self.path())
+            .field("range", &format_args!("[{}, {})", self.from(), self.to()))
+            .field("token", &format_args!("{}", self.token()))
+            .field("state", &self.held.state())
+            .finish_non_exhaustive()
+    }
+}
