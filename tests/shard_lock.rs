@@ -659,7 +659,7 @@ async fn no_two_ranges_overlap_whatever_breaks() {
         let (verdict, lost) = (ranges.judge(), lost.load(Ordering::Relaxed));
         println!("faults: {verdict}; {lost} lost");
         assert_eq!(verdict.violations(), 0, "{verdict:#?}");
-        assert!(verdict.generations > 5 && verdict.most > 1 && lost > 0, "{verdict}, {lost} lost");
+        assert!(verdict.generations > 3 && verdict.most > 1 && lost > 0, "{verdict}, {lost} lost");
         let bites: Vec<_> = proxies.iter().map(FaultProxy::bites).collect();
         assert!(bites.iter().any(|bites| bites.swallowed > 0), "{bites:?}");
         assert!(bites.iter().any(|bites| bites.held > 0 && bites.cut > 0), "{bites:?}");
