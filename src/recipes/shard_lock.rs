@@ -124,8 +124,8 @@ impl ShardLock {
         self
     }
 
-    /// The same with another access list for the nodes that are made. Workers must be able to do
-    /// everything with the nodes of one another but to delete them.
+    /// The same with another access list for the nodes that are made. All workers need every right on
+    /// the path and on the groups that others make in it, and may read each other's nodes.
     #[must_use]
     pub fn with_acl(mut self, acl: Vec<Acl>) -> Self {
         self.acl = acl;
