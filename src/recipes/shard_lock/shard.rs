@@ -134,11 +134,12 @@ impl Shard {
         self.held.lost().await
     }
 
-    /// Writes that are done only if it is still held when the servers do them. As [`Guard::multi`].
+    /// Writes that are done only if it is still held when the servers do them. As
+    /// [`Guard::multi`](crate::recipes::Guard::multi).
     ///
     /// # Errors
     ///
-    /// As of [`Guard::multi`].
+    /// As of [`Guard::multi`](crate::recipes::Guard::multi).
     pub fn multi(&self, ops: impl Into<Multi>) -> Pending<Vec<MultiReply>> {
         self.held.multi(ops.into())
     }
