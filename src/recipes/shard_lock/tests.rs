@@ -130,7 +130,7 @@ async fn a_departure_without_a_word_is_told_and_one_with_a_word_is_not() {
     // Whoever came too late for the group hides nobody.
     let late = conn.create(group.child("node-"), "", Mode::EphemeralSequential).await.unwrap().0;
     quorum.expire(shards[1].session().id());
-    asked.await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap().unwrap();
     assert!(shards[0].check().await.unwrap(), "the dead one went without a word");
     assert_eq!(shards[0].from(), 1.0 / 3.0, "ranges stay as they are meanwhile");
     conn.delete(late, Version::Any).await.unwrap();
@@ -195,6 +195,33 @@ async fn who_comes_too_late_for_the_list_gets_into_the_next_group_in_the_same_ca
 }
 
 #[tokio::test]
+async fn nobody_gets_into_a_group_that_is_published_meanwhile() {
+    // It is published between the look at it and the attempt to join.
+    let group = "/sys/group-0000000000";
+    let met = Arc::new(AtomicUsize::new(0));
+    let counted = met.clone();
+    let spy = Spy::meddling(MemoryConn::new(), move |request, other| {
+        if let Op::Multi(ops) = &request.op
+            && ops.len() == 2
+            && counted.fetch_add(1, Ordering::SeqCst) == 0
+        {
+            other.set(group, [0; 4], Version::Any).now_or_never().unwrap().unwrap();
+        }
+        None
+    });
+    let conn = Arc::new(spy);
+    conn.create(BASE, "", Mode::Persistent).await.unwrap();
+    conn.create(group, "", Mode::Persistent).await.unwrap();
+    conn.create(format!("{group}/node-0000000000"), "ours", Mode::Ephemeral).await.unwrap();
+    let lock = ShardLock::new(conn.clone(), BASE).with_wait_time(WAIT);
+    let mut acquiring = Box::pin(lock.acquire());
+    assert!(tokio::time::timeout(3 * WAIT, &mut acquiring).await.is_err());
+    assert!(met.load(Ordering::SeqCst) > 0);
+    let listed = conn.children(group).await.unwrap();
+    assert_eq!((listed.names.len(), listed.stat.cversion), (1, 1), "somebody came and went");
+}
+
+#[tokio::test]
 async fn nobody_who_joined_is_left_out_of_the_list() {
     // Somebody joins as an original does, right before the publication: after the list was read.
     let late = Arc::new(AtomicUsize::new(0));
@@ -241,7 +268,10 @@ async fn nobody_publishes_beside_another_group() {
     assert!(tokio::time::timeout(5 * WAIT, &mut acquiring).await.is_err(), "beside another");
     assert_eq!(met.load(Ordering::SeqCst), 1);
     conn.delete("/sys/group-0000000001/node-0000000000", Version::Any).await.unwrap();
-    assert!(acquiring.await.unwrap().is_valid());
+    let shard = acquiring.await.unwrap();
+    assert!(shard.is_valid());
+    // It did not publish, so it did not have to give way either.
+    assert_eq!(shard.node().parent().unwrap().as_str(), "/sys/group-0000000000");
 }
 
 #[tokio::test]
