@@ -8,6 +8,9 @@
 //! | 1 | something failed, and a line on stderr says what; everything else was done |
 //! | 2 | the command line is wrong; nothing was done |
 //! | 3 | a partial answer: some cells did not answer, each named on stderr, by `zk cells` in its line; the rest is complete |
+//! | 4 | what was held was lost: a lock, a node |
+//! | 5 | what was to be held was not ours in time |
+//! | 126, 127 | the command to be run under a lock cannot be run, is not found; any other code of its own is passed on |
 //! | 129, 130, 143 | ended by SIGHUP, SIGINT, SIGTERM, after the sessions were closed |
 
 mod args;
@@ -18,14 +21,23 @@ mod context;
 mod cp;
 mod describe;
 mod dest;
+mod elect;
+mod elock;
 mod end;
+mod group;
+mod held;
+mod lock;
 mod ls;
 mod output;
+mod qlock;
 mod rm;
 mod set;
+mod signals;
 mod stat;
+mod supervise;
 mod target;
 mod touch;
+mod who;
 
 use std::process::ExitCode;
 
@@ -63,6 +75,13 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
         Verb::Set(args) => set::run(context, args).await,
         Verb::Cp(args) => cp::run(context, args).await,
         Verb::Rm(args) => rm::run(context, args).await,
+        Verb::Lock(args) => lock::run(context, args).await,
+        Verb::Elect(args) => elect::run(context, args).await,
+        Verb::Who(args) => who::run(context, args).await,
+        Verb::Elock(args) => elock::run(context, args).await,
+        Verb::Qlock(args) => qlock::run(context, args).await,
         Verb::Barrier(args) => barrier::run(context, args).await,
+        // Run before there is a connection.
+        Verb::Supervise(_) => Ok(()),
     }
 }

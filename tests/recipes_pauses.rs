@@ -1,4 +1,5 @@
-//! The pause drill: three processes with sessions of 2 s, whoever holds is stopped past its session.
+//! The pause drill: three processes with sessions of 2 s, whoever holds is stopped past its session,
+//! or killed.
 //!
 //! On a write that nobody checks, a guard cannot help against a pause between the look at it and the
 //! write, so there is at most one such write a pause; a register that checks tokens takes none.
@@ -14,21 +15,25 @@ mod pauses;
 #[allow(dead_code, unreachable_pub, reason = "each program uses a part of it")]
 mod random;
 
-use std::io::Read as _;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use pauses::{Looks, Outcome, TIMEOUT, Writer, pause};
+use pauses::{Looks, Outcome, TIMEOUT, Writer, kill, pause};
 use random::rounds;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use zkcells::testing::cells::{LocalCells, fresh_root};
+
+/// That of the servers.
+const TICK: Duration = Duration::from_millis(250);
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 3] = [
+const TESTS: [Test; 4] = [
     ("a_holder_that_was_paused_past_its_session_writes_once_more_at_most", checked),
     ("a_holder_that_does_not_look_is_caught", unchecked),
+    ("a_holder_that_was_killed_is_followed_when_its_session_ends", killed),
     ("kazoos_holders_in_the_same_rig", kazoo),
 ];
 
@@ -64,12 +69,8 @@ fn main() -> ExitCode {
 }
 
 fn be_a_writer(servers: &str, path: &str, file: &Path, looks: &str) -> ExitCode {
-    // Whoever started it may be killed: then this ends, too.
-    std::thread::spawn(|| {
-        let mut rest = Vec::new();
-        std::io::stdin().read_to_end(&mut rest).ok();
-        std::process::exit(0);
-    });
+    // Whoever started it may be killed: then this ends, too, stopped or not.
+    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let looks = if looks == "each-time" { Looks::EachTime } else { Looks::Seldom };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(pauses::write(servers, path, file, looks));
@@ -105,6 +106,21 @@ fn unchecked() {
     let outcome = drill("unchecked", Looks::Seldom, rounds(2, 20));
     assert_eq!(outcome.stale_taken, 0, "{outcome}");
     assert!(outcome.stale.iter().any(|stale| *stale > 1), "{outcome:?}");
+}
+
+fn killed() {
+    let (servers, path, file) = place("killed");
+    let mut all = Vec::new();
+    for n in 0..rounds(1, 10) {
+        let (path, file) = (format!("{path}-{n}"), file.with_file_name(format!("killed-{n}")));
+        let start = |_| Writer::start(&servers, &path, &file, Looks::EachTime);
+        all.extend(kill((0..3).map(start).collect(), &file));
+    }
+    let most = all.iter().max().unwrap();
+    println!("killed: {} holders, the next one in within {most:?}", all.len());
+    // The session's timeout, two ticks of the servers, and a machine that is busy.
+    let bound = TIMEOUT + 2 * TICK + Duration::from_secs(1);
+    assert!(*most <= bound, "{all:?}");
 }
 
 /// What `is_acquired` is worth, with the listener that Kazoo recommends and without a look at it.

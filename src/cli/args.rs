@@ -1,9 +1,13 @@
 //! The command line, as clap reads it.
 
+mod held;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+pub(super) use held::{Elect, Elock, Lock, Qlock, Run, Supervise};
 
 const AFTER: &str = "\
 A path is /zk/<cell>/…; the cell `local` is the one this host is in, and `global` the one that spans
@@ -33,12 +37,9 @@ pub(super) struct Args {
     #[arg(long, global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(super) session_timeout: Option<Duration>,
 
-    /// How long one operation may take
-    #[arg(
-        long, global = true, value_name = "DURATION", default_value = "10s",
-        value_parser = humantime::parse_duration
-    )]
-    pub(super) timeout: Duration,
+    /// How long one operation may take [default: 10s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) timeout: Option<Duration>,
 
     /// Print one JSON document: an array with an object for each node
     #[arg(long, global = true)]
@@ -67,8 +68,37 @@ pub(super) enum Verb {
     Cp(Cp),
     /// Delete nodes
     Rm(Rm),
+    /// Run a command while a lock is held
+    Lock(Lock),
+    /// Run a command while this process leads
+    Elect(Elect),
+    /// Show who holds a lock and who waits for it
+    Who(Who),
+    /// Hold a node that goes away with this process
+    Elock(Elock),
+    /// Wait until a node is the first in its queue
+    Qlock(Qlock),
     /// Close a barrier, open it, or wait until it is open
     Barrier(super::barrier::Barrier),
+    /// Of `lock` and `elect`: the first process of the command's group
+    #[command(hide = true)]
+    Supervise(Supervise),
+}
+
+impl Verb {
+    /// Whether `--timeout` is how long to wait for something to be ours, or open.
+    pub(super) fn waits(&self) -> bool {
+        match self {
+            Verb::Lock(_) | Verb::Elect(_) | Verb::Qlock(_) => true,
+            Verb::Barrier(args) => args.waits(),
+            _ => false,
+        }
+    }
+
+    /// Whether it lists anything, as text or as JSON.
+    pub(super) fn lists(&self) -> bool {
+        !self.waits() && !matches!(self, Verb::Elock(_) | Verb::Barrier(_))
+    }
 }
 
 /// Of `cells`.
@@ -184,6 +214,22 @@ pub(super) struct Rm {
     /// With -r, delete even a cell's own node and those right below it
     #[arg(long, requires = "recursive")]
     pub(super) force_top: bool,
+    /// Paths or patterns
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+/// Of `who`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Holders first, then those who wait, in the order of their turns: host and process, or what else the
+node says; how long the node has been there, by its server's clock; the token of the grant; whose
+node names it has; its name. Locks and read-write locks of Vitess, Curator, Kazoo and zksync are
+understood, and elections by their candidates.")]
+pub(super) struct Who {
+    /// Say nothing of nodes that are not there
+    #[arg(short = 'f')]
+    pub(super) force: bool,
     /// Paths or patterns
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,

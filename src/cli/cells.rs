@@ -14,7 +14,7 @@ use crate::session::Session;
 
 use super::args;
 use super::context::Context;
-use super::output::{Stop, complain};
+use super::output::{Stop, complain, table};
 
 #[derive(Debug, Serialize)]
 struct CellItem<'a> {
@@ -96,7 +96,7 @@ pub(super) async fn run(context: &mut Context, args: args::Cells) -> Result<(), 
             rows.push(row(cell, is_local, found));
         }
     }
-    table(context, &rows)
+    table(&mut context.out, &rows)
 }
 
 /// Opens a session and has the quorum agree once; that takes `wait` in the most.
@@ -167,20 +167,4 @@ fn row(cell: &CellConfig, is_local: bool, found: Option<Result<Up, String>>) -> 
     }
     row.push(last);
     row
-}
-
-fn table(context: &mut Context, rows: &[Vec<String>]) -> Result<(), Stop> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let mut widths = vec![0; columns.saturating_sub(1)];
-    for row in rows {
-        for (width, text) in widths.iter_mut().zip(row) {
-            *width = text.len().max(*width);
-        }
-    }
-    for row in rows {
-        let widths = widths.iter().chain([&0]);
-        let padded = row.iter().zip(widths).map(|(text, width)| format!("{text:width$}"));
-        context.out.line(padded.collect::<Vec<_>>().join("  "))?;
-    }
-    Ok(())
 }

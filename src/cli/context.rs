@@ -11,6 +11,7 @@ use crate::request::{Read, ReadReply};
 
 use super::args::Args;
 use super::output::{Output, complain};
+use super::signals::Minder;
 
 /// How many small reads go into one request.
 const READS_AT_ONCE: usize = 1000;
@@ -36,8 +37,16 @@ pub(super) struct Context {
     pub(super) out: Output,
     /// How long one operation may take.
     pub(super) timeout: Duration,
+    /// Who minds signals.
+    pub(super) minder: Minder,
     tally: Tally,
+    code: Option<u8>,
 }
+
+/// The exit code when what was held was lost.
+pub(super) const LOST: u8 = 4;
+/// The exit code when what is to be held was not to be had in time.
+pub(super) const NOT_ACQUIRED: u8 = 5;
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -47,9 +56,20 @@ struct Tally {
 }
 
 impl Context {
-    pub(super) fn new(conn: Arc<dyn Conn>, cells: Cells, args: &Args) -> Self {
-        let (out, timeout) = (Output::new(args.json), args.timeout);
-        Context { conn, cells, out, timeout, tally: Tally::default() }
+    pub(super) fn new(
+        conn: Arc<dyn Conn>,
+        cells: Cells,
+        timeout: Duration,
+        minder: Minder,
+        args: &Args,
+    ) -> Self {
+        let out = Output::new(args.json && args.verb.lists());
+        Context { conn, cells, out, timeout, minder, tally: Tally::default(), code: None }
+    }
+
+    /// Ends with this exit code.
+    pub(super) fn end_with(&mut self, code: u8) {
+        self.code = Some(code);
     }
 
     /// Notes that something that was asked for was done.
@@ -86,6 +106,9 @@ impl Context {
 
     /// The exit code that says how it went.
     pub(super) fn code(&self) -> u8 {
+        if let Some(code) = self.code {
+            return code;
+        }
         match self.tally {
             Tally { failed: 0, cells_away: 0, .. } => 0,
             Tally { failed: 0, done: 1.., .. } => 3,

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use crate::cells::Cells;
 use crate::conn::Conn;
 use crate::conn::meta::MetaConn;
 use crate::conn::within::Within;
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 
-use super::args::Args;
-use super::context::Context;
+use super::args::{Args, Verb};
+use super::context::{Context, LOST};
 use super::dispatch;
 use super::output::{Stop, complain};
+use super::signals::{Asked, Minder, Signals};
+use super::supervise;
 
 /// How the command ended.
 #[derive(Debug)]
@@ -32,6 +33,9 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Does all that `args` say.
 pub(super) fn run(args: Args) -> End {
+    if let Verb::Supervise(args) = args.verb {
+        return End::Code(supervise::run(args));
+    }
     let cells = match cells(&args) {
         Ok(cells) => cells,
         Err(err) => return End::Failed(err),
@@ -73,9 +77,17 @@ async fn drive(args: Args, cells: Cells) -> End {
         Ok(signals) => signals,
         Err(err) => return End::Failed(no_start(err)),
     };
-    let timeout = args.timeout;
-    let conn: Arc<dyn Conn> = Arc::new(Within::new(MetaConn::new(cells.clone()), timeout));
-    let mut context = Context::new(conn.clone(), cells, &args);
+    let meta = MetaConn::new(cells.clone());
+    let (conn, timeout): (Arc<dyn Conn>, Duration) = match args.timeout {
+        // Where it bounds a wait, single operations have the time that is left of it.
+        _ if args.verb.waits() => (Arc::new(meta), Deadline::DEFAULT),
+        timeout => {
+            let timeout = timeout.unwrap_or(Deadline::DEFAULT);
+            (Arc::new(Within::new(meta, timeout)), timeout)
+        }
+    };
+    let minder = Minder::default();
+    let mut context = Context::new(conn.clone(), cells, timeout, minder.clone(), &args);
     // A task of its own: a verb that blocks on a full pipe must not block the signals.
     let mut verb = tokio::spawn(async move {
         let done = dispatch(&mut context, args.verb).await;
@@ -88,15 +100,33 @@ async fn drive(args: Args, cells: Cells) -> End {
             // Invariant: nobody else aborts it.
             Err(_) => (End::Code(1), timeout),
         },
-        code = signals.recv() => {
+        asked = unminded(&mut signals, &minder) => {
             verb.abort();
-            (End::Code(code), timeout.min(GOODBYE))
+            (End::Code(asked.code()), timeout.min(GOODBYE))
         }
     };
+    // Whoever lost what they held are to learn it soon, and have most likely lost the cell, too.
+    let patience = match end {
+        End::Code(LOST) => patience.min(GOODBYE),
+        _ => patience,
+    };
+    // A signal that was for the verb is not for what follows.
+    let fresh = if minder.ends_process() { None } else { Signals::new().ok() };
+    let mut signals = fresh.unwrap_or(signals);
     tokio::select! {
         // A session that cannot be closed ends by itself; the command's own outcome stands.
         _ = tokio::time::timeout(patience, conn.close()) => end,
-        code = signals.recv() => End::Code(code),
+        asked = signals.recv() => End::Code(asked.code()),
+    }
+}
+
+/// Waits for a signal that the verb does not mind itself.
+async fn unminded(signals: &mut Signals, minder: &Minder) -> Asked {
+    loop {
+        let asked = signals.recv().await;
+        if minder.ends_process() {
+            return asked;
+        }
     }
 }
 
@@ -117,31 +147,5 @@ fn finish(context: &mut Context, done: Result<(), Stop>) -> End {
     match context.out.finish() {
         Ok(()) | Err(Stop::NobodyReads) => End::Code(code),
         Err(Stop::Usage(err) | Stop::Failed(err)) => End::Failed(err),
-    }
-}
-
-/// The signals that ask a process to end.
-struct Signals {
-    hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for one, and returns the exit code that shells give it: 128 and its number.
-    async fn recv(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.hangup.recv() => 129,
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
-        }
     }
 }

@@ -61,6 +61,11 @@ impl Output {
         write!(self.to, "{before}{text}").map_err(stop)
     }
 
+    /// Hands on what is in the buffer, for those who wait for it.
+    pub(super) fn flush(&mut self) -> Result<(), Stop> {
+        self.to.flush().map_err(stop)
+    }
+
     /// Ends the document, and hands on what is still in the buffer.
     pub(super) fn finish(&mut self) -> Result<(), Stop> {
         match self.form {
@@ -80,15 +85,38 @@ fn stop(err: std::io::Error) -> Stop {
     Stop::Failed(Error::new("write", "standard output", ErrorKind::Input).with_cause(err))
 }
 
+/// Prints rows of text; all columns but the last are made equally wide.
+pub(super) fn table(out: &mut Output, rows: &[Vec<String>]) -> Result<(), Stop> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let mut widths = vec![0; columns.saturating_sub(1)];
+    for row in rows {
+        for (width, text) in widths.iter_mut().zip(row) {
+            *width = text.chars().count().max(*width);
+        }
+    }
+    for row in rows {
+        let widths = widths.iter().chain([&0]);
+        let padded = row.iter().zip(widths).map(|(text, width)| format!("{text:width$}"));
+        out.line(padded.collect::<Vec<_>>().join("  "))?;
+    }
+    Ok(())
+}
+
 /// Tells an error on stderr, with its causes, in one line.
 pub(super) fn complain(err: &Error) {
-    let mut line = format!("zk: {err}");
+    let mut line = err.to_string();
     let mut cause = err.source();
     while let Some(err) = cause {
         line.push_str(&format!(": {err}"));
         cause = err.source();
     }
+    say(line);
+}
+
+/// Says a line on stderr.
+pub(super) fn say(line: impl Display) {
+    let line = line.to_string();
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     // Where stderr is closed there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "zk: {line}");
 }

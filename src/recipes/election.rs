@@ -201,6 +201,34 @@ impl Election {
         }
     }
 
+    /// Leads if nobody does; `None` if somebody stands already. The own candidate is gone when this
+    /// returns so.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
+    /// use zkcells::MemoryConn;
+    /// use zkcells::recipes::Election;
+    /// let election = Election::new(MemoryConn::new(), "/app/election");
+    /// let leader = election.try_campaign().await?.unwrap();
+    /// assert!(election.try_campaign().await?.is_none());
+    /// assert_eq!(election.contenders().await?.len(), 1);
+    /// leader.resign().await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`campaign`](Self::campaign).
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`campaign`](Self::campaign).
+    pub async fn try_campaign(&self) -> Result<Option<LeaderGuard>, Error> {
+        let Some(guard) = self.line.stand(Patience::None).await? else { return Ok(None) };
+        self.announce(&guard, Patience::None).await?;
+        Ok(Some(LeaderGuard { guard }))
+    }
+
     /// Who leads now; `None` while nobody does. As old as any read.
     ///
     /// # Errors

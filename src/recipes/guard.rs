@@ -206,3 +206,23 @@ impl fmt::Debug for Guard {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::MemoryConn;
+    use crate::recipes::{Election, Lock};
+
+    #[tokio::test]
+    async fn a_guard_is_waited_for_in_a_task_of_its_own() {
+        let conn = Arc::new(MemoryConn::new());
+        let guard = Lock::new(conn.clone(), "/lock").acquire().await.unwrap();
+        let leader = Election::new(conn.clone(), "/election").campaign().await.unwrap();
+        let session = guard.session().id();
+        let waits = tokio::spawn(async move { (guard.lost().await, leader.lost().await) });
+        conn.quorum().expire(session);
+        assert_eq!(waits.await.unwrap(), (Loss::SessionEnded, Loss::SessionEnded));
+        let guard = Lock::new(conn, "/other").acquire().await.unwrap();
+        assert_eq!(tokio::spawn(with(guard, async { 7 })).await.unwrap().unwrap(), 7);
+    }
+}

@@ -1,5 +1,6 @@
 //! Clients that take something from each other, hold it, write with its token, and give it up.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use zkcells::recipes::FencedRegister;
+use zkcells::recipes::{FencedRegister, Token};
 use zkcells::{Deadline, ErrorKind, Within, ZkConn};
 
 use super::grants::{Grant, Grants};
@@ -42,8 +43,12 @@ struct Client {
     path: String,
     style: Style,
     register: FencedRegister,
+    /// The same, for whoever can wait.
+    late: FencedRegister,
     grants: Grants,
     rng: Rng,
+    /// Whether this is about to hold for the first time, and is to do so for long.
+    first: bool,
     stop: Arc<AtomicBool>,
     clung: Arc<Mutex<Option<usize>>>,
 }
@@ -67,8 +72,10 @@ impl Contest {
                 path: path.to_owned(),
                 style: *style,
                 register: FencedRegister::new(writes, format!("{path}-register")),
+                late: FencedRegister::new(conn.clone(), format!("{path}-register")),
                 grants: grants.clone(),
                 rng: rng.fork(),
+                first: number == 0,
                 stop: stop.clone(),
                 clung: clung.clone(),
             };
@@ -117,7 +124,8 @@ impl Client {
         let start = Deadline::now();
         let mut end = start;
         let long = match self.style {
-            Style::Mixed => self.rng.u8(..20) == 0,
+            // One of them surely is.
+            Style::Mixed => mem::take(&mut self.first) || self.rng.u8(..20) == 0,
             Style::Clings => true,
             Style::Fickle | Style::Brief => false,
         };
@@ -126,7 +134,9 @@ impl Client {
             false => Duration::from_millis(self.rng.u64(..20)),
         };
         let until = start.plus(if self.style == Style::Clings { 4 * until } else { until });
-        let (token, mut writes) = (held.token().clone(), 0);
+        let token = held.token().clone();
+        // A write that a server keeps for itself would tell its client that something is wrong.
+        let mut writes = if self.style == Style::Clings { 3 } else { 0 };
         *self.clung.lock().unwrap() = long.then_some(self.number);
         let mut was_valid = false;
         while !self.is_over() {
@@ -141,7 +151,7 @@ impl Client {
             }
             if writes < 3 {
                 writes += 1;
-                self.write(&token).await;
+                Self::write(&self.register, self.number, &token, &self.grants).await;
             } else {
                 sleep(Duration::from_millis(2)).await;
             }
@@ -156,7 +166,7 @@ impl Client {
             self.grants.lost();
             // As one who does not know it yet.
             sleep(Duration::from_millis(self.rng.u64(2000..3500))).await;
-            self.write(&token).await;
+            Self::write(&self.late, self.number, &token, &self.grants).await;
         }
         if self.rng.bool() {
             // A release may be waited for, or not.
@@ -164,10 +174,10 @@ impl Client {
         }
     }
 
-    async fn write(&self, token: &zkcells::recipes::Token) {
-        match self.register.write(token, self.number.to_string()).await {
-            Ok(stat) => self.grants.wrote(stat.version, token),
-            Err(err) if err.kind() == ErrorKind::StaleToken => self.grants.refused(),
+    async fn write(register: &FencedRegister, number: usize, token: &Token, grants: &Grants) {
+        match register.write(token, number.to_string()).await {
+            Ok(stat) => grants.wrote(stat.version, token),
+            Err(err) if err.kind() == ErrorKind::StaleToken => grants.refused(),
             // No answer, or none that says.
             Err(_) => {}
         }

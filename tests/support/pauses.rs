@@ -201,6 +201,42 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// The one that holds and has settled, behind a hold with token `before`: its number among `writers`,
+/// and its token.
+fn holder(writers: &[Writer], file: &Path, before: i64, settled: usize) -> (usize, i64) {
+    until("nobody holds it", || {
+        let written = lines(file);
+        let last = written.last()?;
+        let own = written.iter().filter(|line| line["czxid"] == last["czxid"]).count();
+        let (pid, czxid) = (number(last, "pid"), number(last, "czxid"));
+        let place = writers.iter().position(|writer| i64::from(writer.pid()) == pid)?;
+        (czxid > before && own >= settled).then_some((place, czxid))
+    })
+}
+
+fn until_others_have_written(file: &Path, czxid: i64, so_much: usize) {
+    until("no successor", || {
+        let written = lines(file);
+        let newer = written.iter().filter(|line| number(line, "czxid") > czxid).count();
+        (newer >= so_much).then_some(())
+    });
+}
+
+/// Kills whoever holds, one after the other, and says how long it took each time until another one
+/// held. One is left.
+pub fn kill(mut writers: Vec<Writer>, file: &Path) -> Vec<Duration> {
+    let (mut took, mut before) = (Vec::new(), 0);
+    while writers.len() > 1 {
+        let (place, czxid) = holder(&writers, file, before, 20);
+        let start = Instant::now();
+        drop(writers.remove(place));
+        until_others_have_written(file, czxid, 1);
+        took.push(start.elapsed());
+        before = czxid;
+    }
+    took
+}
+
 /// Stops whoever holds until another one does and has written, again and again. Whoever is continued
 /// gets `rest` to do what it may, if it does not say that it has noticed.
 pub fn pause(writers: &[Writer], file: &Path, pauses: usize, rest: Option<Duration>) -> Outcome {
@@ -208,22 +244,12 @@ pub fn pause(writers: &[Writer], file: &Path, pauses: usize, rest: Option<Durati
     let mut held = Vec::new();
     for n in 0..pauses {
         let before = held.last().copied().unwrap_or_default();
-        let holder = until("nobody holds it", || {
-            let written = lines(file);
-            let last = written.last()?.clone();
-            let own = written.iter().filter(|line| line["czxid"] == last["czxid"]).count();
-            // Anywhere between two writes, when it has settled.
-            (number(&last, "czxid") > before && own >= 20 + n % 7).then_some(last)
-        });
-        let (pid, czxid) = (number(&holder, "pid"), number(&holder, "czxid"));
-        let writer = writers.iter().find(|writer| i64::from(writer.pid()) == pid).unwrap();
+        // Anywhere between two writes, when it has settled.
+        let (place, czxid) = holder(writers, file, before, 20 + n % 7);
+        let writer = &writers[place];
         let losses = lines(&lost).len();
         writer.signal(Signal::STOP);
-        until("no successor", || {
-            let written = lines(file);
-            let newer = written.iter().filter(|line| number(line, "czxid") > czxid).count();
-            (newer > 5).then_some(())
-        });
+        until_others_have_written(file, czxid, 6);
         writer.signal(Signal::CONT);
         match rest {
             Some(rest) => std::thread::sleep(rest),

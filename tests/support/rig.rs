@@ -171,6 +171,19 @@ impl Rig {
         self.proxy.until(how).await;
     }
 
+    /// Has the one behind the proxy told that its session is over, until it has heard it: an answer
+    /// that comes late is one that it asks for again.
+    pub async fn told_expired(&self) {
+        let session = self.session().await;
+        for n in 1.. {
+            self.proxy.tell_expired();
+            self.bitten(|bites| bites.told_expired >= n).await;
+            if timeout(Duration::from_secs(3), session.lost()).await.is_ok() {
+                return;
+            }
+        }
+    }
+
     /// Waits until a later proof came, and it is held.
     pub async fn proved_again(&self, held: &dyn Held) {
         let before = held.valid_until();
