@@ -201,7 +201,6 @@ impl Place {
         Place { way: self.way.clone(), state, ending: self.ending.take() }
     }
 
-
     /// Forgets the node: it stays.
     pub(crate) fn keep(&mut self) {
         self.state = State::Gone;

@@ -14,7 +14,9 @@ pub async fn releasing(rig: Rig, (meet, bites): Met) {
     let (held, id) = (rig.take(&rig.faulty).await, rig.session().await.id());
     let next = rig.contend(&rig.well).await;
     meet(&rig.proxy, rig.recipe.removal().below(rig.dir()));
-    assert_eq!(soon("the release", held.release()).await, Released::Released);
+    // Unless it takes so long to find out what became of it that the guard would be lost.
+    let (until, released) = (held.valid_until(), soon("the release", held.release()).await);
+    assert!(released == Released::Released || until.is_past(), "{released:?} before {until:?}");
     assert_eq!(bites(&rig.proxy.bites()), 1, "the fault did not bite");
     gets_in(next, SOON).await;
     rig.nothing_left_of(id, SOON).await;
