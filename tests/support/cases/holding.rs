@@ -11,6 +11,7 @@ use super::Met;
 use crate::support::rig::{GRACE, Rig, SOON, TIMEOUT, gets_in, soon};
 
 pub async fn releasing(rig: Rig, (meet, bites): Met) {
+    let rig = rig.patient().await;
     let (held, id) = (rig.take(&rig.faulty).await, rig.session().await.id());
     let next = rig.contend(&rig.well).await;
     meet(&rig.proxy, rig.recipe.removal().below(rig.dir()));
@@ -39,6 +40,7 @@ pub async fn released_in_a_partition(rig: Rig) {
 }
 
 pub async fn kept(rig: Rig, fault: fn(&Rig), bitten: fn(&Bites) -> bool) {
+    let rig = rig.patient().await;
     let held = rig.take(&rig.faulty).await;
     let next = rig.contend(&rig.well).await;
     fault(&rig);
@@ -49,6 +51,7 @@ pub async fn kept(rig: Rig, fault: fn(&Rig), bitten: fn(&Bites) -> bool) {
 }
 
 pub async fn blinked(rig: Rig) {
+    let rig = rig.patient().await;
     let held = rig.take(&rig.faulty).await;
     let next = rig.contend(&rig.well).await;
     rig.proxy.black_hole(Direction::Both);
