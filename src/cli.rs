@@ -83,6 +83,5 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
         Verb::Barrier(args) => barrier::run(context, args).await,
         // Run before there is a connection.
         Verb::Supervise(_) => Ok(()),
-        Verb::Barrier(args) => barrier::run(context, args).await,
     }
 }
