@@ -3,6 +3,7 @@
 pub(crate) mod cache;
 pub(crate) mod dialer;
 mod ext;
+pub(crate) mod global;
 pub(crate) mod io;
 mod memory;
 pub(crate) mod meta;

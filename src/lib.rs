@@ -131,6 +131,9 @@ pub use auth::{Auth, Secret};
 pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
 pub use conn::cache::ConnCache;
 pub use conn::dialer::{Dialer, Dialled};
+pub use conn::global::{
+    GlobalConn, GlobalOptions, Identity, QuorumStatus, Reads, Rejoin, Require, Role,
+};
 pub use conn::meta::MetaConn;
 pub use conn::options::SessionOptions;
 pub use conn::within::Within;

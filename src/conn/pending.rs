@@ -103,4 +103,9 @@ impl<T> Responder<T> {
     pub fn is_withdrawn(&self) -> bool {
         self.0.is_closed()
     }
+
+    /// Resolves when nobody waits any more.
+    pub async fn withdrawn(&mut self) {
+        self.0.closed().await;
+    }
 }

@@ -1,0 +1,302 @@
+//! The same tree on n quorums, so that losing one loses nothing.
+//!
+//! # How it works
+//!
+//! One quorum is the *first*, and decides everything: whether a node exists, which version it has,
+//! which number comes next. While it is away writes fail, and nothing is written. The others are
+//! *mirrors*. A write goes to the first; then each mirror is brought to what the first holds *now*,
+//! read from it behind the write, never to what the caller said. That is bound to the mirror's own
+//! versions and fences (below), so of two writers that race the last word is always the first's.
+//!
+//! [`GlobalOptions::require`] says how many mirrors must have a write before it is answered. When
+//! too few have it by the deadline, the error is [`NotMirrored`](crate::ErrorKind::NotMirrored) and
+//! says which have it, which not, and why: the write itself stands. What a mirror lacks is brought
+//! there in the background for as long as the connection lives ([`GlobalConn::owed`]); after that
+//! [`repair`](crate::repair) does it.
+//!
+//! | | |
+//! |---|---|
+//! | nodes, data, access lists | on all quorums; versions, numbers and times are each quorum's own |
+//! | ephemeral nodes, sessions, holds, watches, recipes | the first's alone |
+//! | sequential nodes | the first gives the number, mirrors get the name |
+//! | `multi` | atomic on the first; on a mirror its paths come together or one after the other |
+//! | containers, TTL nodes | made as such on mirrors, where each quorum ends them by itself; one that was not there and was brought up later is persistent there, as servers do not tell what it was |
+//! | watches | fire at least once, for changes on the first |
+//!
+//! # Who the quorums are
+//!
+//! Each quorum has a node ([`GlobalOptions::home`], by default `/zkcells/global`) outside of the tree
+//! of users that holds its [`Identity`]: set, epoch, role. Every write to the first is a multi that
+//! checks that node, and so is every write to a mirror. A quorum whose identity is missing (it lost
+//! its data), of another set, or of an older epoch (another was made the first meanwhile) takes no
+//! write: [`WrongQuorum`](crate::ErrorKind::WrongQuorum), with what to do. So an empty first cannot
+//! wipe the rest. `zk global init` makes identities, `zk global promote` makes a mirror the first and
+//! raises the epoch.
+//!
+//! Below that node are 256 *fences*, whose versions count what a mirror was brought to. They keep
+//! what was read from the first earlier from arriving on a mirror after what was read later, however
+//! long a process sleeps between the two.
+//!
+//! # What it costs
+//!
+//! A write takes two round trips: one to the first, one to the mirrors, side by side. When another
+//! process wrote to the same 1/256 of all paths meanwhile, one more. A sequential node takes four.
+//! Reads cost what one quorum's do, unless they compare.
+//!
+//! # What it cannot do
+//!
+//! - Sequence numbers count the children that a directory ever had on *its* quorum. After a mirror
+//!   was made the first they may start lower, and meet names that are taken (`NodeExists`).
+//! - A data limit: a write is refused at a kilobyte less than one quorum takes.
+//! - A new access list is not part of a multi, so it is bound to the node's own version and creation
+//!   only. A process that dies right after it wrote an outdated one leaves that, until the node is
+//!   written or repaired.
+
+mod admin;
+mod compare;
+mod fence;
+mod gate;
+mod guard;
+mod home;
+mod identity;
+mod look;
+mod mirror;
+mod options;
+mod owed;
+mod plan;
+mod quorum;
+mod touched;
+mod who;
+mod write;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::{Notify, watch};
+
+pub use admin::{QuorumStatus, Rejoin};
+pub use identity::{Identity, Role};
+pub use options::{GlobalOptions, Reads, Require};
+
+use self::gate::Gate;
+use self::home::Home;
+use self::identity::Wrong;
+use self::look::Look;
+use self::mirror::Mirror;
+use self::quorum::Quorum;
+use super::{Conn, Pending, io};
+use crate::error::{Error, ErrorKind};
+use crate::request::{Reply, Request};
+
+/// The target of the events here.
+const TARGET: &str = "zkcells::conn::global";
+
+/// How long closing waits for the mirrors of writes that are under way.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// One tree on several quorums.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
+/// use std::sync::Arc;
+/// use zkcells::{Conn, ConnExt, GlobalConn, GlobalOptions, MemoryQuorum, Mode};
+/// let quorums = [MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()];
+/// let conns = quorums.iter().map(|quorum| Arc::new(quorum.connect()) as Arc<dyn Conn>);
+/// let conn = GlobalConn::new(conns, GlobalOptions::default());
+/// conn.init().await?;
+/// conn.create("/motd", "hello", Mode::Persistent).await?;
+/// for quorum in &quorums {
+///     assert_eq!(quorum.connect().get("/motd").await?.data, "hello");
+/// }
+/// conn.close().await?;
+/// # Ok(()) }
+/// ```
+pub struct GlobalConn {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    first: Quorum,
+    mirrors: Vec<Mirror>,
+    options: GlobalOptions,
+    home: Home,
+    gate: Mutex<Gate>,
+    /// Told when another call waits at the gate.
+    queued: Notify,
+    /// Numbers what happens, so that it can be told what was before what.
+    moments: AtomicU64,
+    /// How much is under way.
+    busy: watch::Sender<usize>,
+    /// Told when what mirrors lack has changed.
+    news: watch::Sender<()>,
+    is_dropped: AtomicBool,
+}
+
+impl GlobalConn {
+    /// The tree on `quorums`: the first of them decides, the others mirror it. Nothing is asked yet.
+    ///
+    /// # Panics
+    ///
+    /// With no quorum at all.
+    pub fn new(quorums: impl IntoIterator<Item = Arc<dyn Conn>>, options: GlobalOptions) -> Self {
+        let mut quorums = (1..).zip(quorums).map(|(number, conn)| Quorum { number, conn });
+        let Some(first) = quorums.next() else { panic!("a set has at least one quorum") };
+        let mirrors = quorums.map(Mirror::new).collect();
+        let home = Home::new(options.home.clone());
+        GlobalConn {
+            shared: Arc::new(Shared {
+                first,
+                mirrors,
+                options,
+                home,
+                gate: Mutex::default(),
+                queued: Notify::new(),
+                moments: AtomicU64::new(1),
+                busy: watch::Sender::new(0),
+                news: watch::Sender::new(()),
+                is_dropped: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// What it was made with.
+    pub fn options(&self) -> &GlobalOptions {
+        &self.shared.options
+    }
+
+    /// The connections to its quorums, the first one first.
+    pub fn quorums(&self) -> impl Iterator<Item = &Arc<dyn Conn>> {
+        self.shared.quorums().map(|quorum| &quorum.conn)
+    }
+
+    /// How many writes are on the first and, as far as this connection knows, not yet on a mirror,
+    /// one for each mirror. They are brought there in the background.
+    pub fn owed(&self) -> usize {
+        self.shared.mirrors.iter().map(|mirror| mirror.owed.count()).sum()
+    }
+
+    /// Waits until nothing is under way or [owed](Self::owed) any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn settled(&self) {
+        let (mut busy, mut news) = (self.shared.busy.subscribe(), self.shared.news.subscribe());
+        loop {
+            news.mark_unchanged();
+            // Invariant: the senders live as long as this.
+            if busy.wait_for(|busy| *busy == 0).await.is_err() || self.owed() == 0 {
+                return;
+            }
+            tokio::select! {
+                _ = news.changed() => {}
+                _ = busy.changed() => {}
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn quorums(&self) -> impl Iterator<Item = &Quorum> {
+        std::iter::once(&self.first).chain(self.mirrors.iter().map(|mirror| &mirror.quorum))
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next moment.
+    fn tick(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Whether nobody wants anything any more.
+    fn is_over(&self) -> bool {
+        self.is_dropped.load(Ordering::SeqCst)
+    }
+
+    /// Counts as under way for as long as what is returned lives.
+    fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.send_modify(|busy| *busy += 1);
+        Busy(self.clone())
+    }
+
+    /// Refuses what was read from a first that is no longer the one of `identity`.
+    fn still_first(&self, look: &Look, identity: &Identity) -> Result<(), Error> {
+        let (own, _) = look.identity.as_ref().map_err(Clone::clone)?;
+        if own == identity {
+            return Ok(());
+        }
+        self.doubt();
+        Err(match own.role {
+            _ if own.set != identity.set => self.first.wrong(&Wrong::Foreign),
+            Role::Mirror => self.first.wrong(&Wrong::NotFirst(own.epoch)),
+            Role::First => Error::new("identity", "", ErrorKind::NotSent)
+                .with_detail("the epoch of the first has changed meanwhile"),
+        })
+    }
+}
+
+/// Something that is under way.
+#[derive(Debug)]
+struct Busy(Arc<Shared>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.send_modify(|busy| *busy -= 1);
+    }
+}
+
+impl Conn for GlobalConn {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        self.shared.enter(request)
+    }
+
+    /// Waits for what is under way, mirrors included, but 3 s at most. What is
+    /// [owed](GlobalConn::owed) then is left to `repair`.
+    fn close(&self) -> Pending<()> {
+        let waits = self.shared.shut();
+        let shared = self.shared.clone();
+        let gone = Error::new("close", "", ErrorKind::Closed);
+        let (responder, pending) = Pending::channel(move || gone);
+        // Without a thread the responder is dropped, and tells it.
+        let _ = io::spawn(async move {
+            if waits {
+                let mut busy = shared.busy.subscribe();
+                // Whatever is under way then ends with its sessions.
+                let _ = tokio::time::timeout(FAREWELL, busy.wait_for(|busy| *busy == 0)).await;
+            }
+            shared.clear();
+            shared.is_dropped.store(true, Ordering::SeqCst);
+            let closed = join_all(shared.quorums().map(|quorum| quorum.conn.close())).await;
+            responder.send(closed.into_iter().collect());
+        });
+        pending
+    }
+}
+
+impl Drop for GlobalConn {
+    fn drop(&mut self) {
+        self.shared.is_dropped.store(true, Ordering::SeqCst);
+    }
+}
+
+impl fmt::Display for GlobalConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<String> = self.quorums().map(ToString::to_string).collect();
+        write!(f, "global({})", shown.join(", "))
+    }
+}
+
+impl fmt::Debug for GlobalConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GlobalConn")
+            .field("quorums", &self.quorums().collect::<Vec<_>>())
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
+    }
+}

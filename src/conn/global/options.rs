@@ -1,0 +1,90 @@
+//! What a [`GlobalConn`](super::GlobalConn) asks of its mirrors, and where it keeps its own nodes.
+
+use crate::path::ZkPath;
+
+/// How many mirrors must have a write, besides the first quorum, before it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Require {
+    /// All of them: losing any one quorum loses nothing.
+    #[default]
+    All,
+    /// So many; the others follow in the background. More than there are means all.
+    AtLeast(usize),
+}
+
+impl Require {
+    pub(super) fn of(self, mirrors: usize) -> usize {
+        match self {
+            Require::All => mirrors,
+            Require::AtLeast(count) => count.min(mirrors),
+        }
+    }
+}
+
+/// Which quorums answer reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reads {
+    /// The first: it costs what one quorum's reads do.
+    #[default]
+    First,
+    /// All: what differs is read again, and then told as
+    /// [`Diverged`](crate::ErrorKind::Diverged). A quorum that does not answer fails the read.
+    Compare,
+}
+
+/// How n quorums are made to hold one tree.
+///
+/// ```
+/// use zkcells::{GlobalOptions, Reads, Require, ZkPath};
+/// let options = GlobalOptions::default()
+///     .with_require(Require::AtLeast(1))
+///     .with_reads(Reads::Compare)
+///     .with_home(ZkPath::new("/zkcells/topology")?);
+/// assert_eq!(GlobalOptions::default().require, Require::All);
+/// # assert_eq!(options.home, "/zkcells/topology");
+/// # Ok::<(), zkcells::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct GlobalOptions {
+    /// How many mirrors must confirm a write.
+    pub require: Require,
+    /// Which quorums answer reads.
+    pub reads: Reads,
+    /// The node on each quorum that says who it is, with the fences below it. It belongs to the
+    /// connection: users cannot write it, and it is not part of the tree that is mirrored.
+    pub home: ZkPath,
+}
+
+impl Default for GlobalOptions {
+    fn default() -> Self {
+        let home = ZkPath::root().child("zkcells").child("global");
+        GlobalOptions { require: Require::All, reads: Reads::First, home }
+    }
+}
+
+impl GlobalOptions {
+    /// The same, with so many mirrors to confirm.
+    #[must_use]
+    pub fn with_require(mut self, require: Require) -> Self {
+        self.require = require;
+        self
+    }
+
+    /// The same, with reads answered so.
+    #[must_use]
+    pub fn with_reads(mut self, reads: Reads) -> Self {
+        self.reads = reads;
+        self
+    }
+
+    /// The same, with the identities of the quorums kept there. All connections to one tree must
+    /// agree on it, and two trees on one quorum need two.
+    #[must_use]
+    pub fn with_home(mut self, home: ZkPath) -> Self {
+        self.home = home;
+        self
+    }
+}
