@@ -7,7 +7,7 @@
 //! | 0 | all that was asked for was done; a reader that went away early counts as done |
 //! | 1 | something failed, and a line on stderr says what; everything else was done |
 //! | 2 | the command line is wrong; nothing was done |
-//! | 3 | a partial answer: some cells did not answer, each named on stderr, by `zk cells` in its line; the rest is complete |
+//! | 3 | a partial answer: some cells did not answer, each named on stderr, by `zk cells` in its line; the rest is complete. Of `zk global`: the quorums differ, or one of them is not what it should be |
 //! | 129, 130, 143 | ended by SIGHUP, SIGINT, SIGTERM, after the sessions were closed |
 
 mod args;
@@ -18,6 +18,7 @@ mod cp;
 mod describe;
 mod dest;
 mod end;
+mod global;
 mod ls;
 mod output;
 mod rm;
@@ -62,5 +63,6 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
         Verb::Set(args) => set::run(context, args).await,
         Verb::Cp(args) => cp::run(context, args).await,
         Verb::Rm(args) => rm::run(context, args).await,
+        Verb::Global(verb) => global::run(context, verb).await,
     }
 }

@@ -115,6 +115,7 @@ mod hosts;
 mod node;
 mod path;
 mod pause;
+pub mod repair;
 mod request;
 mod session;
 #[cfg(test)]
@@ -128,12 +129,10 @@ mod watch;
 pub mod wildcard;
 
 pub use auth::{Auth, Secret};
-pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
+pub use cells::{Address, CellConfig, Cells, CellsBuilder, Reads, Require, SetAddress, Subprocess};
 pub use conn::cache::ConnCache;
 pub use conn::dialer::{Dialer, Dialled};
-pub use conn::global::{
-    GlobalConn, GlobalOptions, Identity, QuorumStatus, Reads, Rejoin, Require, Role,
-};
+pub use conn::global::{GlobalConn, GlobalOptions, Identity, QuorumStatus, Rejoin, Role};
 pub use conn::meta::MetaConn;
 pub use conn::options::SessionOptions;
 pub use conn::within::Within;

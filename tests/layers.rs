@@ -19,11 +19,12 @@ const LAYERS: &[&[&str]] = &[
         "conn::within",
         "conn::zk",
         "conn::memory",
+        "conn::global",
         "conn::dialer",
         "conn::cache",
         "conn::meta",
     ],
-    &["tree", "change", "wildcard"],
+    &["tree", "change", "wildcard", "repair"],
     &["cli"],
     &["testing", "spy"],
 ];

@@ -92,3 +92,9 @@ pub(super) fn complain(err: &Error) {
     // Where stderr is closed there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
+
+/// Tells on stderr what is no error, in one line.
+pub(super) fn say(text: &str) {
+    // Where stderr is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "zk: {text}");
+}

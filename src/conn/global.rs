@@ -79,7 +79,7 @@ use tokio::sync::{Notify, watch};
 
 pub use admin::{QuorumStatus, Rejoin};
 pub use identity::{Identity, Role};
-pub use options::{GlobalOptions, Reads, Require};
+pub use options::GlobalOptions;
 
 use self::gate::Gate;
 use self::home::Home;
@@ -88,7 +88,9 @@ use self::look::Look;
 use self::mirror::Mirror;
 use self::quorum::Quorum;
 use super::{Conn, Pending, io};
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
+use crate::path::ZkPath;
 use crate::request::{Reply, Request};
 
 /// The target of the events here.
@@ -134,6 +136,10 @@ struct Shared {
     /// Told when what mirrors lack has changed.
     news: watch::Sender<()>,
     is_dropped: AtomicBool,
+    /// Whether nobody else can have made it a set: then it makes itself one.
+    begins: bool,
+    /// How long what it asks for itself may take.
+    wait: Duration,
 }
 
 impl GlobalConn {
@@ -159,8 +165,26 @@ impl GlobalConn {
                 busy: watch::Sender::new(0),
                 news: watch::Sender::new(()),
                 is_dropped: AtomicBool::new(false),
+                begins: false,
+                wait: Deadline::DEFAULT,
             }),
         }
+    }
+
+    /// The same, for quorums that began in this process: they are a set from the first write on.
+    pub(crate) fn begun(mut self) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.begins = true;
+        }
+        self
+    }
+
+    /// The same, with so much time for what the set itself asks its quorums.
+    pub(crate) fn taking(mut self, wait: Duration) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.wait = wait;
+        }
+        self
     }
 
     /// What it was made with.
@@ -171,6 +195,33 @@ impl GlobalConn {
     /// The connections to its quorums, the first one first.
     pub fn quorums(&self) -> impl Iterator<Item = &Arc<dyn Conn>> {
         self.shared.quorums().map(|quorum| &quorum.conn)
+    }
+
+    /// Whether the node at `path` should be on all quorums.
+    pub(crate) fn mirrors(&self, path: &ZkPath) -> bool {
+        self.shared.home.is_mirrored(path)
+    }
+
+    /// Whether there may be such nodes at or below `path`.
+    pub(crate) fn may_hold(&self, path: &ZkPath) -> bool {
+        self.shared.home.may_hold(path)
+    }
+
+    /// Brings mirror `number` to what the first holds at `paths`.
+    ///
+    /// # Errors
+    ///
+    /// `WrongQuorum`; why it could not be done by the deadline.
+    pub(crate) async fn bring_up(
+        &self,
+        number: usize,
+        paths: Vec<ZkPath>,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let bringing = self.shared.bring_up(number.saturating_sub(2), paths, deadline);
+        tokio::time::timeout(deadline.remaining(), bringing)
+            .await
+            .unwrap_or_else(|_| Err(Error::new("mirror", "", ErrorKind::Timeout)))
     }
 
     /// How many writes are on the first and, as far as this connection knows, not yet on a mirror,
@@ -203,6 +254,11 @@ impl GlobalConn {
 impl Shared {
     fn quorums(&self) -> impl Iterator<Item = &Quorum> {
         std::iter::once(&self.first).chain(self.mirrors.iter().map(|mirror| &mirror.quorum))
+    }
+
+    /// How many mirrors must confirm a write.
+    fn required(&self) -> usize {
+        options::required(self.options.require, self.mirrors.len())
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {

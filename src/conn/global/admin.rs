@@ -63,58 +63,9 @@ impl GlobalConn {
     ///
     /// As [`init`](Self::init).
     pub async fn init_with(&self, rejoin: Rejoin) -> Result<Identity, Error> {
-        let shared = &*self.shared;
-        let deadline = Deadline::after(Deadline::DEFAULT);
-        let said = who::all(shared, deadline).await;
-        let mut known = Vec::with_capacity(said.len());
-        for (quorum, said) in shared.quorums().zip(said) {
-            known.push(match said {
-                Ok(known) => Some(known),
-                Err(err) if is_missing(quorum, &err) => None,
-                Err(err) => return Err(quorum.told(err).during(INIT)),
-            });
-        }
-        let (first, mirrors) = known.split_first().unwrap_or((&None, &[]));
-        let identity = match first {
-            Some((identity, _)) => identity.clone(),
-            None if mirrors.iter().any(Option::is_some) => {
-                return Err(shared.first.wrong(&Wrong::Missing).during(INIT));
-            }
-            None => Identity::fresh(),
-        };
-        if identity.role != Role::First {
-            return Err(shared.first.wrong(&Wrong::NotFirst(identity.epoch)).during(INIT));
-        }
-        for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
-            let wrong = known.as_ref().and_then(|(own, _)| own.wrong_as_mirror_of(&identity));
-            match wrong {
-                None => {}
-                Some(Wrong::Older(..)) if rejoin == Rejoin::AsMirrors => {}
-                Some(wrong) => return Err(mirror.quorum.wrong(&wrong).during(INIT)),
-            }
-        }
-        // The first goes first: of two who do this at once, whoever is later follows.
-        let identity = match first {
-            Some(_) => identity,
-            None => make(shared, &shared.first, &identity).await?,
-        };
-        let own = identity.with(identity.epoch, Role::Mirror);
-        for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
-            match known {
-                None => {
-                    let made = make(shared, &mirror.quorum, &own).await?;
-                    if let Some(wrong) = made.wrong_as_mirror_of(&identity) {
-                        return Err(mirror.quorum.wrong(&wrong).during(INIT));
-                    }
-                }
-                Some((found, version)) if found != &own => {
-                    change(shared, &mirror.quorum, &own, *version, INIT).await?;
-                }
-                Some(_) => {}
-            }
-        }
+        let made = init(&self.shared, rejoin).await;
         self.shared.doubt();
-        Ok(identity)
+        made
     }
 
     /// Makes quorum `number` the first, in an epoch of its own. **The old first must be gone**: what
@@ -130,7 +81,7 @@ impl GlobalConn {
     /// `NotSent` when it does not answer.
     pub async fn promote(&self, number: usize) -> Result<Identity, Error> {
         let shared = &*self.shared;
-        let deadline = Deadline::after(Deadline::DEFAULT);
+        let deadline = Deadline::after(shared.wait);
         let Some(chosen) = shared.quorums().find(|quorum| quorum.number == number) else {
             let count = shared.quorums().count();
             let err = Error::new(PROMOTE, "", ErrorKind::BadArguments);
@@ -180,7 +131,7 @@ impl GlobalConn {
     /// What each quorum says of itself, the first one first.
     pub async fn status(&self) -> Vec<QuorumStatus> {
         let shared = &*self.shared;
-        let said = who::all(shared, Deadline::after(Deadline::DEFAULT)).await;
+        let said = who::all(shared, Deadline::after(shared.wait)).await;
         let first = said.first().and_then(|said| said.as_ref().ok()).map(|(own, _)| own.clone());
         let mut all = Vec::new();
         for (quorum, said) in shared.quorums().zip(said) {
@@ -209,6 +160,60 @@ impl GlobalConn {
     }
 }
 
+/// Gives identities to those quorums that have none.
+pub(super) async fn init(shared: &Shared, rejoin: Rejoin) -> Result<Identity, Error> {
+    let deadline = Deadline::after(shared.wait);
+    let said = who::all(shared, deadline).await;
+    let mut known = Vec::with_capacity(said.len());
+    for (quorum, said) in shared.quorums().zip(said) {
+        known.push(match said {
+            Ok(known) => Some(known),
+            Err(err) if is_missing(quorum, &err) => None,
+            Err(err) => return Err(quorum.told(err).during(INIT)),
+        });
+    }
+    let (first, mirrors) = known.split_first().unwrap_or((&None, &[]));
+    let identity = match first {
+        Some((identity, _)) => identity.clone(),
+        None if mirrors.iter().any(Option::is_some) => {
+            return Err(shared.first.wrong(&Wrong::Missing).during(INIT));
+        }
+        None => Identity::fresh(),
+    };
+    if identity.role != Role::First {
+        return Err(shared.first.wrong(&Wrong::NotFirst(identity.epoch)).during(INIT));
+    }
+    for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
+        let wrong = known.as_ref().and_then(|(own, _)| own.wrong_as_mirror_of(&identity));
+        match wrong {
+            None => {}
+            Some(Wrong::Older(..)) if rejoin == Rejoin::AsMirrors => {}
+            Some(wrong) => return Err(mirror.quorum.wrong(&wrong).during(INIT)),
+        }
+    }
+    // The first goes first: of two who do this at once, whoever is later follows.
+    let identity = match first {
+        Some(_) => identity,
+        None => make(shared, &shared.first, &identity).await?,
+    };
+    let own = identity.with(identity.epoch, Role::Mirror);
+    for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
+        match known {
+            None => {
+                let made = make(shared, &mirror.quorum, &own).await?;
+                if let Some(wrong) = made.wrong_as_mirror_of(&identity) {
+                    return Err(mirror.quorum.wrong(&wrong).during(INIT));
+                }
+            }
+            Some((found, version)) if found != &own => {
+                change(shared, &mirror.quorum, &own, *version, INIT).await?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(identity)
+}
+
 /// Whether a quorum answered that it has no identity, and not that it cannot answer.
 fn is_missing(quorum: &Quorum, err: &Error) -> bool {
     err.kind() == ErrorKind::WrongQuorum && err.detail() == quorum.wrong(&Wrong::Missing).detail()
@@ -232,7 +237,7 @@ async fn make(shared: &Shared, quorum: &Quorum, identity: &Identity) -> Result<I
     match quorum.conn.multi(creation).await {
         Ok(_) => Ok(identity.clone()),
         Err(err) if err.kind() == ErrorKind::NodeExists => {
-            let deadline = Deadline::after(Deadline::DEFAULT);
+            let deadline = Deadline::after(shared.wait);
             who::is(shared, quorum, deadline).await.map(|(own, _)| own).map_err(told)
         }
         Err(err) => Err(told(err)),

@@ -6,6 +6,7 @@ use futures::future::join_all;
 
 use super::Shared;
 use super::quorum::Quorum;
+use crate::cells::Reads;
 use crate::conn::{Conn as _, ConnExt as _, Pending, io};
 use crate::error::{Error, ErrorKind};
 use crate::node::Stat;
@@ -61,8 +62,8 @@ impl Shared {
     /// A request that changes nothing.
     pub(super) fn read(self: &Arc<Self>, request: Request) -> Pending<Reply> {
         let compared = match self.options.reads {
-            super::Reads::Compare => plain(&request),
-            super::Reads::First => None,
+            Reads::Compare => plain(&request),
+            Reads::First => None,
         };
         let Some(mut single) = compared else { return self.first.conn.call(request) };
         single.retain(|request| self.home.is_mirrored(&request.path));

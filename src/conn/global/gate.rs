@@ -13,8 +13,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::admin::Rejoin;
 use super::identity::Identity;
-use super::{Busy, Shared, who};
+use super::{Busy, Shared, admin, who};
 use crate::conn::{Pending, Responder, io};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
@@ -155,7 +156,12 @@ fn waiting(request: &Request) -> (Responder<Reply>, Pending<Reply>) {
 /// Asks who they are, and lets those in who wait.
 async fn check(shared: Arc<Shared>, deadline: Deadline) {
     let asked = {
-        let mut asking = std::pin::pin!(who::agree(&shared, deadline));
+        let mut asking = std::pin::pin!(async {
+            if shared.begins {
+                admin::init(&shared, Rejoin::Refuse).await?;
+            }
+            who::agree(&shared, deadline).await
+        });
         loop {
             let Some(next) = shared.expire() else { break None };
             tokio::select! {

@@ -56,6 +56,11 @@ impl Home {
         !self.0.is_in(path) && !self.is_own(path) && path.components().next() != Some("zookeeper")
     }
 
+    /// Whether there may be nodes at or below `path` that all quorums hold.
+    pub(super) fn may_hold(&self, path: &ZkPath) -> bool {
+        self.is_mirrored(path) || (self.0.is_in(path) && path != &self.0)
+    }
+
     /// Creates everything, all or nothing; what is above must be there.
     pub(super) fn creation(&self, identity: &Identity) -> Vec<MultiOp> {
         let create = |path: ZkPath, data: Bytes| {

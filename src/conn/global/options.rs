@@ -1,38 +1,7 @@
 //! What a [`GlobalConn`](super::GlobalConn) asks of its mirrors, and where it keeps its own nodes.
 
+use crate::cells::{Reads, Require};
 use crate::path::ZkPath;
-
-/// How many mirrors must have a write, besides the first quorum, before it is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Require {
-    /// All of them: losing any one quorum loses nothing.
-    #[default]
-    All,
-    /// So many; the others follow in the background. More than there are means all.
-    AtLeast(usize),
-}
-
-impl Require {
-    pub(super) fn of(self, mirrors: usize) -> usize {
-        match self {
-            Require::All => mirrors,
-            Require::AtLeast(count) => count.min(mirrors),
-        }
-    }
-}
-
-/// Which quorums answer reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reads {
-    /// The first: it costs what one quorum's reads do.
-    #[default]
-    First,
-    /// All: what differs is read again, and then told as
-    /// [`Diverged`](crate::ErrorKind::Diverged). A quorum that does not answer fails the read.
-    Compare,
-}
 
 /// How n quorums are made to hold one tree.
 ///
@@ -62,6 +31,14 @@ impl Default for GlobalOptions {
     fn default() -> Self {
         let home = ZkPath::root().child("zkcells").child("global");
         GlobalOptions { require: Require::All, reads: Reads::First, home }
+    }
+}
+
+/// How many of `mirrors` must confirm.
+pub(super) fn required(require: Require, mirrors: usize) -> usize {
+    match require {
+        Require::AtLeast(count) => count.min(mirrors),
+        Require::All => mirrors,
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<(Identi
         ErrorKind::WrongQuorum => err,
         _ => away(&shared.first, &err),
     })?;
-    let required = shared.options.require.of(shared.mirrors.len());
+    let required = shared.required();
     let good = |answers: &[(&Mirror, Result<(Identity, i32), Error>)]| {
         let identities = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
         identities.filter(|(own, _)| own.wrong_as_mirror_of(&identity).is_none()).count()

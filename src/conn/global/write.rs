@@ -189,7 +189,7 @@ impl Shared {
             let _ = io::spawn(up);
         }
         drop(tell);
-        let required = self.options.require.of(self.mirrors.len());
+        let required = self.required();
         let (mut have, mut lack) = (Vec::new(), Vec::new());
         while have.len() < required
             && let Some((index, done)) = told.recv().await
@@ -210,17 +210,12 @@ impl Shared {
         on.extend(have.iter().filter_map(mirror).map(|mirror| mirror.quorum.to_string()));
         let off: Vec<String> =
             lack.iter().filter_map(|(index, err)| Some(mirror(index)?.quorum.blame(err))).collect();
-        let cause = lack.iter().map(|(_, err)| err.clone()).next();
-        let err = request.error(ErrorKind::NotMirrored).with_detail(format!(
+        request.error(ErrorKind::NotMirrored).with_detail(format!(
             "the write stands on {}; not on {}; it is brought there while this connection lives, and \
              after that by `zk global repair`",
             on.join(" and "),
             off.join("; nor on "),
-        ));
-        match cause {
-            Some(cause) => err.with_cause(cause),
-            None => err,
-        }
+        ))
     }
 }
 
