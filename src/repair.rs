@@ -190,17 +190,22 @@ impl Stream for Repair {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(start) = self.start.take() {
-            let walk =
-                Walk::new(start.conn, start.top, start.from, start.verb, self.progress.clone());
-            let steps =
-                futures::stream::unfold((walk, VecDeque::new()), |(mut walk, mut told)| async {
-                    loop {
-                        if let Some(one) = told.pop_front() {
-                            return Some((one, (walk, told)));
-                        }
-                        told.extend(walk.step().await?);
+            let Start { conn, top, from, verb } = start;
+            let state = (Walk::new(conn, top, from, verb), VecDeque::new(), self.progress.clone());
+            let steps = futures::stream::unfold(state, |(mut walk, mut told, progress)| async {
+                loop {
+                    let one = told.pop_front();
+                    // Only what has been told is done.
+                    if told.is_empty() {
+                        let mut shown = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                        *shown = walk.progress.clone();
                     }
-                });
+                    if let Some(one) = one {
+                        return Some((one, (walk, told, progress)));
+                    }
+                    told.extend(walk.step().await?);
+                }
+            });
             self.stream = steps.boxed();
         }
         self.stream.as_mut().poll_next(cx)

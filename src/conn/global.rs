@@ -138,8 +138,6 @@ struct Shared {
     is_dropped: AtomicBool,
     /// Whether nobody else can have made it a set: then it makes itself one.
     begins: bool,
-    /// How long what it asks for itself may take.
-    wait: Duration,
 }
 
 impl GlobalConn {
@@ -166,7 +164,6 @@ impl GlobalConn {
                 news: watch::Sender::new(()),
                 is_dropped: AtomicBool::new(false),
                 begins: false,
-                wait: Deadline::DEFAULT,
             }),
         }
     }
@@ -182,7 +179,7 @@ impl GlobalConn {
     /// The same, with so much time for what the set itself asks its quorums.
     pub(crate) fn taking(mut self, wait: Duration) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.wait = wait;
+            shared.options.wait = wait;
         }
         self
     }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::join_all;
 
@@ -53,7 +53,8 @@ pub(super) struct Walk {
     verb: &'static str,
     mends: bool,
     is_checked: bool,
-    progress: Arc<Mutex<Progress>>,
+    /// How far it is when all that was found has been told.
+    pub(super) progress: Progress,
 }
 
 type Told = Vec<Result<Difference, Error>>;
@@ -64,7 +65,6 @@ impl Walk {
         top: ZkPath,
         from: Option<ZkPath>,
         verb: &'static str,
-        progress: Arc<Mutex<Progress>>,
     ) -> Self {
         let quorums: Vec<_> = conn.quorums().cloned().collect();
         Walk {
@@ -78,7 +78,7 @@ impl Walk {
             verb,
             mends: verb == "repair",
             is_checked: false,
-            progress,
+            progress: Progress::default(),
         }
     }
 
@@ -130,11 +130,10 @@ impl Walk {
         }
     }
 
-    fn note(&self, compared: usize) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.compared += compared;
-        progress.waiting = self.waiting.len();
-        progress.next = self.waiting.first().map(|place| place.0.clone());
+    fn note(&mut self, compared: usize) {
+        self.progress.compared += compared;
+        self.progress.waiting = self.waiting.len();
+        self.progress.next = self.waiting.first().map(|place| place.0.clone());
     }
 
     async fn compare(&mut self) -> Told {

@@ -81,7 +81,7 @@ impl GlobalConn {
     /// `NotSent` when it does not answer.
     pub async fn promote(&self, number: usize) -> Result<Identity, Error> {
         let shared = &*self.shared;
-        let deadline = Deadline::after(shared.wait);
+        let deadline = Deadline::after(shared.options.wait);
         let Some(chosen) = shared.quorums().find(|quorum| quorum.number == number) else {
             let count = shared.quorums().count();
             let err = Error::new(PROMOTE, "", ErrorKind::BadArguments);
@@ -131,7 +131,7 @@ impl GlobalConn {
     /// What each quorum says of itself, the first one first.
     pub async fn status(&self) -> Vec<QuorumStatus> {
         let shared = &*self.shared;
-        let said = who::all(shared, Deadline::after(shared.wait)).await;
+        let said = who::all(shared, Deadline::after(shared.options.wait)).await;
         let first = said.first().and_then(|said| said.as_ref().ok()).map(|(own, _)| own.clone());
         let mut all = Vec::new();
         for (quorum, said) in shared.quorums().zip(said) {
@@ -162,7 +162,7 @@ impl GlobalConn {
 
 /// Gives identities to those quorums that have none.
 pub(super) async fn init(shared: &Shared, rejoin: Rejoin) -> Result<Identity, Error> {
-    let deadline = Deadline::after(shared.wait);
+    let deadline = Deadline::after(shared.options.wait);
     let said = who::all(shared, deadline).await;
     let mut known = Vec::with_capacity(said.len());
     for (quorum, said) in shared.quorums().zip(said) {
@@ -237,7 +237,7 @@ async fn make(shared: &Shared, quorum: &Quorum, identity: &Identity) -> Result<I
     match quorum.conn.multi(creation).await {
         Ok(_) => Ok(identity.clone()),
         Err(err) if err.kind() == ErrorKind::NodeExists => {
-            let deadline = Deadline::after(shared.wait);
+            let deadline = Deadline::after(shared.options.wait);
             who::is(shared, quorum, deadline).await.map(|(own, _)| own).map_err(told)
         }
         Err(err) => Err(told(err)),

@@ -389,7 +389,14 @@ fn pair<'a>(
         left.complete(&mut found);
     }
     let mode = left.map_or(Mode::Persistent, |left| left.mode);
-    Pair { path, first: found, mirror: mirror.get(path).cloned().unwrap_or_default(), mode }
+    let is_list_only = left.is_some_and(|left| left.data.is_none() && left.acl.is_some());
+    Pair {
+        is_list_only,
+        path,
+        first: found,
+        mirror: mirror.get(path).cloned().unwrap_or_default(),
+        mode,
+    }
 }
 
 /// What goes into one multi each; at least one, even for nothing.

@@ -1,6 +1,9 @@
 //! What a [`GlobalConn`](super::GlobalConn) asks of its mirrors, and where it keeps its own nodes.
 
+use std::time::Duration;
+
 use crate::cells::{Reads, Require};
+use crate::deadline::Deadline;
 use crate::path::ZkPath;
 
 /// How n quorums are made to hold one tree.
@@ -25,12 +28,16 @@ pub struct GlobalOptions {
     /// The node on each quorum that says who it is, with the fences below it. It belongs to the
     /// connection: users cannot write it, and it is not part of the tree that is mirrored.
     pub home: ZkPath,
+    /// How long it may take what the set itself asks of its quorums: who they are, to be made one,
+    /// to be brought up in the background. Writes have their own deadlines.
+    pub wait: Duration,
 }
 
 impl Default for GlobalOptions {
     fn default() -> Self {
         let home = ZkPath::root().child("zkcells").child("global");
-        GlobalOptions { require: Require::All, reads: Reads::First, home }
+        let wait = Deadline::DEFAULT;
+        GlobalOptions { require: Require::All, reads: Reads::First, home, wait }
     }
 }
 
@@ -54,6 +61,13 @@ impl GlobalOptions {
     #[must_use]
     pub fn with_reads(mut self, reads: Reads) -> Self {
         self.reads = reads;
+        self
+    }
+
+    /// The same, with so much time for what the set asks of its quorums itself.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
         self
     }
 

@@ -162,7 +162,7 @@ impl Shared {
     }
 
     async fn pay_one(self: &Arc<Self>, index: usize, debt: &Debt) -> Result<(), Error> {
-        let deadline = Deadline::after(Deadline::DEFAULT);
+        let deadline = Deadline::after(self.options.wait);
         let paying = async {
             let paths = match debt {
                 Debt::Node(path) => vec![path.clone()],

@@ -45,6 +45,9 @@ pub(super) struct Pair<'a> {
     pub(super) first: Found,
     pub(super) mirror: Found,
     pub(super) mode: Mode,
+    /// Whether it may be left open what its data is, where that may not be read: who set the access
+    /// list alone may have shut himself out.
+    pub(super) is_list_only: bool,
 }
 
 /// The writes that make a mirror agree.
@@ -96,6 +99,7 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
                 match (&pair.first.data, &pair.mirror.data) {
                     // With the new list it may be read, and need not be written.
                     (_, None) if hides && acl.is_some() => plan.again = true,
+                    (None, _) if pair.is_list_only => {}
                     (None, _) => return Err(unreadable(pair.path, "data")),
                     (Some(data), Some(read)) if data == read => {}
                     (Some(data), _) => {
@@ -146,7 +150,10 @@ mod tests {
 
     fn of(first: Found, mirror: Found) -> Result<Plan, Error> {
         let path = ZkPath::new("/a").unwrap();
-        plan(&[Pair { path: &path, first, mirror, mode: Mode::Persistent }], Depth::All)
+        plan(
+            &[Pair { path: &path, first, mirror, mode: Mode::Persistent, is_list_only: false }],
+            Depth::All,
+        )
     }
 
     #[test]
@@ -222,7 +229,7 @@ mod tests {
                     true => (Found::default(), there(0, "")),
                     false => (there(0, ""), Found::default()),
                 };
-                Pair { path, first, mirror, mode: Mode::Persistent }
+                Pair { path, first, mirror, mode: Mode::Persistent, is_list_only: false }
             })
             .collect();
         let plan = plan(&pairs, Depth::All).unwrap();
