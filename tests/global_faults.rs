@@ -80,12 +80,12 @@ impl Sites {
 
     async fn restart(&self, index: usize) {
         self.0[index].ensemble.restart(1);
-        self.0[index].ensemble.mend().await;
+        self.0[index].ensemble.until_serving(1).await;
     }
 
     async fn wipe(&self, index: usize) {
         self.0[index].ensemble.wipe(1);
-        self.0[index].ensemble.mend().await;
+        self.0[index].ensemble.until_serving(1).await;
     }
 }
 
