@@ -322,11 +322,10 @@ async fn two_writers_of_one_node_under_faults_leave_no_mirror_apart() {
     for round in 0..rounds(1000, 20_000) {
         if round % 40 == 0 {
             let proxy = &sites.0[random.usize(..3)].proxy;
-            match random.u32(..6) {
+            match random.u32(..5) {
                 0 => proxy.cut(),
                 1 | 2 => proxy.swallow_reply(OpKind::Write),
-                3 | 4 => proxy.drop_request(OpKind::Write),
-                _ => proxy.delay(Duration::from_millis(random.u64(0..4))),
+                _ => proxy.drop_request(OpKind::Write),
             }
         }
         let calls = limited.each_ref().map(|client| {
