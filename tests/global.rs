@@ -422,6 +422,20 @@ async fn a_delete_that_comes_late_to_a_mirror_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_write_that_comes_late_to_a_mirror_of_another_epoch_is_refused() {
+    let set = Set::new(GlobalOptions::default()).await;
+    let (slow, held) = slow_client(&set);
+    slow.create("/a", "1", Mode::Persistent).await.unwrap();
+    let (came, go) = held.keep_back();
+    let late = slow.set("/a", "late", Version::Any);
+    soon("the late write", came.notified()).await;
+    set.conn.promote(2).await.unwrap();
+    go.notify_one();
+    assert_eq!(late.await.unwrap_err().kind(), ErrorKind::NotMirrored);
+    assert_eq!(set.data("/a").await[1], has("1"));
+}
+
+#[tokio::test]
 async fn writes_of_one_caller_end_in_their_order_on_all_quorums() {
     let set = Set::new(GlobalOptions::default()).await;
     let mut calls = vec![];
