@@ -455,7 +455,11 @@ async fn a_caller_who_leaves_leaves_no_mirror_behind() {
     set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
     // Sent, and not answered yet.
     set.lines[0].delay(Duration::from_secs(60));
-    drop(set.conn.set("/a", "2", Version::Any));
+    let call = set.conn.set("/a", "2", Version::Any);
+    while set.data("/a").await[0] != has("2") {
+        tokio::task::yield_now().await;
+    }
+    drop(call);
     set.lines[0].delay(Duration::ZERO);
     set.quorums[0].advance(Duration::from_secs(60));
     while set.data("/a").await[1] != has("2") {

@@ -69,6 +69,7 @@ mod touched;
 mod who;
 mod write;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -95,6 +96,9 @@ use crate::request::{Reply, Request};
 
 /// The target of the events here.
 const TARGET: &str = "zkcells::conn::global";
+
+/// How many ephemeral nodes are remembered.
+const OWN: usize = 64 * 1024;
 
 /// How long closing waits for the mirrors of writes that are under way.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -136,6 +140,8 @@ struct Shared {
     /// Told when what mirrors lack has changed.
     news: watch::Sender<()>,
     is_dropped: AtomicBool,
+    /// Ephemeral nodes that were made here and not deleted here. What they are now, the first knows.
+    own: Mutex<HashSet<ZkPath>>,
     /// Whether nobody else can have made it a set: then it makes itself one.
     begins: bool,
 }
@@ -163,6 +169,7 @@ impl GlobalConn {
                 busy: watch::Sender::new(0),
                 news: watch::Sender::new(()),
                 is_dropped: AtomicBool::new(false),
+                own: Mutex::default(),
                 begins: false,
             }),
         }
@@ -262,6 +269,20 @@ impl Shared {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn own(&self) -> MutexGuard<'_, HashSet<ZkPath>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers an ephemeral node. With too many of them, all are forgotten: then mirrors are asked to
+    /// delete what they do not have, which costs a round trip and no more.
+    fn note_own(&self, path: &ZkPath) {
+        let mut own = self.own();
+        if own.len() >= OWN {
+            own.clear();
+        }
+        own.insert(path.clone());
+    }
+
     /// The next moment.
     fn tick(&self) -> u64 {
         self.moments.fetch_add(1, Ordering::SeqCst)
@@ -276,6 +297,12 @@ impl Shared {
     fn busy(self: &Arc<Self>) -> Busy {
         self.busy.send_modify(|busy| *busy += 1);
         Busy(self.clone())
+    }
+
+    /// Learns where the fences of all mirrors stand.
+    async fn learn_fences(self: Arc<Self>) {
+        let deadline = Deadline::after(self.options.wait);
+        join_all(self.mirrors.iter().map(|mirror| mirror.learn_fences(&self, deadline))).await;
     }
 
     /// Refuses what was read from a first that is no longer the one of `identity`.

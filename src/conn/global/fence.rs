@@ -46,6 +46,10 @@ impl Fence {
         self.known = Some(Known { read: version, now: version, since: now, last: 0 });
     }
 
+    pub(super) fn is_known(&self) -> bool {
+        self.known.is_some()
+    }
+
     /// It stands elsewhere, or may.
     pub(super) fn forget(&mut self) {
         self.known = None;

@@ -25,6 +25,8 @@ use crate::request::{MultiOp, Op, Reply, Request};
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     standing: Standing,
+    /// Calls that go out next, in this order.
+    leaving: VecDeque<Waiting>,
     is_closed: bool,
 }
 
@@ -43,7 +45,7 @@ pub(super) struct Pass {
     pub(super) version: i32,
 }
 
-/// A call that waits for the check.
+/// A call that waits for the check, or for its turn.
 #[derive(Debug)]
 struct Waiting {
     request: Request,
@@ -65,34 +67,62 @@ impl Shared {
         if let Err(err) = request.check() {
             return Pending::ready(Err(err));
         }
-        // Held while the request goes out: their order is that of the calls.
+        // Held while a request goes out: their order is that of the calls.
         let mut gate = self.gate();
         if gate.is_closed {
             return Pending::ready(Err(request.error(ErrorKind::Closed)));
         }
-        match &mut gate.standing {
-            Standing::Open(pass) if writes(&request) => self.write(request, pass.clone()),
-            Standing::Unchecked if writes(&request) => {
-                let (responder, pending) = waiting(&request);
-                let deadline = request.deadline;
-                let busy = self.busy();
-                let queue = VecDeque::from([Waiting { request, responder, busy }]);
-                gate.standing = Standing::Checking(queue);
-                drop(gate);
-                // Without a thread the responder is dropped, and tells it.
-                if io::spawn(check(self.clone(), deadline)).is_err() {
-                    self.gate().standing = Standing::Unchecked;
+        let is_free = gate.leaving.is_empty() && !matches!(gate.standing, Standing::Checking(_));
+        if is_free && !writes(&request) {
+            return self.read(request);
+        }
+        let gone = request.error(ErrorKind::NotSent).with_detail("nobody is left to send it");
+        let (responder, pending) = Pending::channel(move || gone);
+        let waiting = Waiting { request, responder, busy: self.busy() };
+        if let Standing::Checking(queue) = &mut gate.standing {
+            queue.push_back(waiting);
+            self.queued.notify_one();
+            return pending;
+        }
+        gate.leaving.push_back(waiting);
+        if gate.leaving.len() == 1 {
+            drop(gate);
+            let shared = self.clone();
+            // What a write sends to a quorum goes out from the thread on which sessions live, so that
+            // it leaves together: one by one, the second packet would wait for an answer to the first.
+            if io::spawn(async move { shared.send_off() }).is_err() {
+                self.gate().leaving.clear();
+            }
+        }
+        pending
+    }
+
+    /// Sends all that is to leave.
+    fn send_off(self: &Arc<Self>) {
+        let mut gate = self.gate();
+        while let Some(Waiting { request, responder, busy }) = gate.leaving.pop_front() {
+            // Dropped before it was sent: withdrawn.
+            if responder.is_withdrawn() {
+                continue;
+            }
+            match &gate.standing {
+                Standing::Open(pass) if writes(&request) => {
+                    self.write(request, pass.clone(), responder, busy);
                 }
-                pending
+                _ if !writes(&request) => forward(self.read(request), responder, busy),
+                _ => {
+                    let deadline = request.deadline;
+                    let first = Waiting { request, responder, busy };
+                    let queue = std::iter::once(first).chain(gate.leaving.drain(..)).collect();
+                    gate.standing = Standing::Checking(queue);
+                    drop(gate);
+                    // Without a thread the responders are dropped, and tell it.
+                    if io::spawn(check(self.clone(), deadline)).is_err() {
+                        self.gate().standing = Standing::Unchecked;
+                    }
+                    return;
+                }
             }
-            Standing::Checking(queue) => {
-                let (responder, pending) = waiting(&request);
-                let busy = self.busy();
-                queue.push_back(Waiting { request, responder, busy });
-                self.queued.notify_one();
-                pending
-            }
-            _ => self.read(request),
         }
     }
 
@@ -147,12 +177,6 @@ impl Shared {
     }
 }
 
-/// The answer to come of a call that waits.
-fn waiting(request: &Request) -> (Responder<Reply>, Pending<Reply>) {
-    let gone = request.error(ErrorKind::NotSent).with_detail("nobody is left to send it");
-    Pending::channel(move || gone)
-}
-
 /// Asks who they are, and lets those in who wait.
 async fn check(shared: Arc<Shared>, deadline: Deadline) {
     let asked = {
@@ -182,19 +206,22 @@ async fn check(shared: Arc<Shared>, deadline: Deadline) {
         if responder.is_withdrawn() {
             continue;
         }
-        let answer = match &asked {
-            _ if !writes(&request) => shared.read(request),
+        match &asked {
+            _ if !writes(&request) => forward(shared.read(request), responder, busy),
             Ok((identity, version)) => {
                 let pass = Pass { identity: identity.clone(), version: *version };
-                shared.write(request, pass)
+                shared.write(request, pass, responder, busy);
             }
             Err(err) => {
                 let err = request.error(err.kind()).with_detail(err.detail().unwrap_or_default());
                 responder.send(Err(err));
-                continue;
             }
-        };
-        forward(answer, responder, busy);
+        }
+    }
+    drop(gate);
+    if asked.is_ok() {
+        // What this comes to, it comes to: writes ask for themselves otherwise.
+        let _ = io::spawn(async move { shared.learn_fences().await });
     }
 }
 

@@ -60,10 +60,21 @@ pub(super) struct Job {
     pub(super) first: Option<BTreeMap<ZkPath, Found>>,
     /// What the write left, where that may not be read.
     pub(super) left: BTreeMap<ZkPath, Left>,
+    /// How much the look at a mirror shows that went out along with the write.
     pub(super) depth: Depth,
     /// Who the first is.
     pub(super) identity: Identity,
     pub(super) deadline: Deadline,
+}
+
+impl Job {
+    /// Whether a look that went out along with the write tells enough: of a node that should not have
+    /// been there, the access list would have to be known, too.
+    fn suits(&self, seen: &Look) -> bool {
+        let is_there = |path| seen.nodes.get(path).is_some_and(|found| found.stat.is_some());
+        self.depth == Depth::All
+            || !self.left.iter().any(|(path, left)| left.acl.is_some() && is_there(path))
+    }
 }
 
 /// A mirror with its fences.
@@ -109,7 +120,7 @@ impl Mirror {
         if job.paths.len() <= FEW {
             return self.bring(shared, job, &job.paths, early).await;
         }
-        if let Some(early) = early {
+        if let Some(early) = early.filter(|early| job.suits(early)) {
             let paths: BTreeSet<ZkPath> = job.paths.iter().cloned().collect();
             let mut held = self.hold(paths.iter().map(Home::fence_of).collect()).await;
             let at_once = self.at_once(shared, &mut held, job, &job.paths, &early, &paths).await?;
@@ -143,7 +154,7 @@ impl Mirror {
             if has_all(&held, wanted, job.moment) {
                 return Ok(());
             }
-            let seen = early.take();
+            let seen = early.take().filter(|seen| job.suits(seen));
             let at_once = match &seen {
                 Some(seen) => self.at_once(shared, &mut held, job, wanted, seen, &paths).await?,
                 None => None,
@@ -165,6 +176,30 @@ impl Mirror {
                         ));
                     }
                 }
+            }
+        }
+    }
+
+    /// Learns where all fences stand that are not known, so that the first write behind each of them
+    /// need not ask.
+    pub(super) async fn learn_fences(&self, shared: &Shared, deadline: Deadline) {
+        let numbers: Vec<FenceNo> = (FenceNo::MIN..=FenceNo::MAX).collect();
+        let what = What {
+            home: &shared.home,
+            fences: &numbers,
+            paths: &[],
+            depth: Depth::Stats,
+            freshness: Freshness::AsItIs,
+            deadline,
+        };
+        let Ok(seen) = look(&self.quorum, what).await else { return };
+        let now = shared.tick();
+        for (number, version) in seen.fences {
+            // Whoever holds one learns more of it.
+            if let Some(Ok(mut fence)) = self.fences.get(usize::from(number)).map(Mutex::try_lock)
+                && !fence.is_known()
+            {
+                fence.learn(version, now);
             }
         }
     }

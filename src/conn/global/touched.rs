@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Shared;
-use super::look::Depth;
+use super::look::{Depth, Found};
 use super::owed::Debt;
 use super::plan::Left;
 use crate::conn::outcome::at_creation;
 use crate::conn::{ConnExt as _, Pending};
 use crate::error::{Error, ErrorKind};
-use crate::node::Stat;
+use crate::node::{Acl, Stat};
 use crate::path::ZkPath;
 use crate::request::{MultiOp, MultiReply, Op, ReadReply, Reply, Request};
 
@@ -17,12 +17,13 @@ use crate::request::{MultiOp, MultiReply, Op, ReadReply, Reply, Request};
 pub(super) struct Touched {
     /// What mirrors should have, too.
     pub(super) paths: BTreeSet<ZkPath>,
-    /// What may turn out to have been ephemeral all along.
+    /// What ends, and may have been ephemeral.
     pub(super) deleted: Vec<ZkPath>,
     /// What is new, and has its name.
     pub(super) created: Vec<ZkPath>,
     /// Below what there will be a node of which the number is not known.
     pub(super) numbered: Vec<ZkPath>,
+    /// How much of mirrors must be known.
     pub(super) depth: Depth,
 }
 
@@ -52,7 +53,6 @@ impl Touched {
                     if options.mode.is_ephemeral() {
                         continue;
                     }
-                    touched.depth = Depth::All;
                 }
                 MultiOp::Delete { path, .. } => touched.deleted.push(path.clone()),
                 MultiOp::Set { .. } => {}
@@ -85,54 +85,85 @@ pub(super) struct Answered {
     pub(super) acl: Option<Stat>,
 }
 
+/// What a write that was carried out comes to.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// What mirrors should have as the first has it.
+    pub(super) paths: Vec<ZkPath>,
+    /// What the first held there when it had carried out the write; `None` if its answer does not
+    /// tell all of it.
+    pub(super) first: Option<BTreeMap<ZkPath, Found>>,
+    /// What the write left there.
+    pub(super) left: BTreeMap<ZkPath, Left>,
+}
+
+/// The access list, unless the server makes something else of it than we see here.
+fn literal(acl: &[Acl]) -> Option<Vec<Acl>> {
+    (!acl.iter().any(|entry| entry.scheme == "auth")).then(|| acl.to_vec())
+}
+
 impl Answered {
-    /// The paths that mirrors should have as the first has them, and what this write `left` there.
-    ///
-    /// `before` is what stood there, read right before the write: what was ephemeral is the first's
-    /// alone, also when it is deleted.
-    pub(super) fn mirrored(
+    /// What it comes to. `before` is what stood at paths that may have been ephemeral, read right
+    /// before the write: such nodes are the first's alone, also when they are deleted.
+    pub(super) fn outcome(
         &self,
         shared: &Shared,
         request: &Request,
         steps: &[MultiOp],
         before: &BTreeMap<ZkPath, Stat>,
-        left: &mut BTreeMap<ZkPath, Left>,
-    ) -> Vec<ZkPath> {
-        let mut paths = BTreeSet::new();
+    ) -> Outcome {
+        let mut first: BTreeMap<ZkPath, Found> = BTreeMap::new();
+        let mut left: BTreeMap<ZkPath, Left> = BTreeMap::new();
+        let mut is_told = true;
         if let (Some(stat), Op::SetAcl { acl, .. }) = (&self.acl, &request.op)
             && !stat.is_ephemeral()
         {
+            let found = Found { stat: Some(*stat), data: None, acl: literal(acl) };
+            is_told &= found.acl.is_some();
+            first.insert(request.path.clone(), found);
             let acl = Some((acl.clone(), stat.aversion));
             left.insert(request.path.clone(), Left { acl, ..Left::default() });
-            paths.insert(request.path.clone());
         }
         for (step, reply) in steps.iter().zip(&self.replies) {
             match (step, reply) {
-                (MultiOp::Create { data, options, .. }, MultiReply::Created { path, stat })
-                    if !options.mode.is_ephemeral() =>
+                (MultiOp::Create { options, .. }, MultiReply::Created { path, .. })
+                    if options.mode.is_ephemeral() =>
                 {
+                    shared.note_own(path);
+                    // It takes the place of what mirrors have, if it does.
+                    if let Some(found) = first.get_mut(path) {
+                        *found = Found::default();
+                    }
+                }
+                (MultiOp::Create { data, options, .. }, MultiReply::Created { path, stat }) => {
+                    let acl = literal(&options.acl);
+                    is_told &= acl.is_some();
+                    let now = Some(stat.unwrap_or_default());
+                    first.insert(path.clone(), Found { stat: now, data: Some(data.clone()), acl });
                     let data = Some((data.clone(), stat.map(|stat| stat.czxid)));
                     let acl = Some((options.acl.clone(), 0));
                     left.insert(path.clone(), Left { data, acl, mode: options.mode });
-                    paths.insert(path.clone());
                 }
                 (MultiOp::Set { path, data, .. }, MultiReply::Set(stat))
                     if !stat.is_ephemeral() =>
                 {
+                    let found = first.entry(path.clone()).or_default();
+                    (found.stat, found.data) = (Some(*stat), Some(data.clone()));
                     let left = left.entry(path.clone()).or_default();
                     left.data = Some((data.clone(), Some(stat.mzxid)));
-                    paths.insert(path.clone());
                 }
-                (MultiOp::Delete { path, .. }, MultiReply::Deleted)
-                    if !before.get(path).is_some_and(Stat::is_ephemeral) =>
-                {
+                (MultiOp::Delete { path, .. }, MultiReply::Deleted) => {
+                    shared.own().remove(path);
+                    if !before.get(path).is_some_and(Stat::is_ephemeral) {
+                        first.insert(path.clone(), Found::default());
+                    }
                     left.remove(path);
-                    paths.insert(path.clone());
                 }
                 _ => {}
             }
         }
-        paths.into_iter().filter(|path| shared.home.is_mirrored(path)).collect()
+        first.retain(|path, _| shared.home.is_mirrored(path));
+        Outcome { paths: first.keys().cloned().collect(), first: is_told.then_some(first), left }
     }
 
     /// The answer in the form that was asked for. `created` is what was read right behind the write,

@@ -1,8 +1,9 @@
 //! A write: to the first, which decides, and then to all mirrors side by side.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::future::join;
 use tokio::sync::mpsc;
 
 use super::gate::Pass;
@@ -12,18 +13,24 @@ use super::look::{Freshness, Look, What, look};
 use super::mirror::Job;
 use super::owed::Debt;
 use super::touched::{Answered, Touched, stats};
-use super::{Shared, who};
-use crate::conn::{Conn as _, Pending, Responder, io};
+use super::{Busy, Shared, who};
+use crate::conn::{Conn as _, Responder, io};
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
 use crate::request::{MAX_REQUEST, MultiOp, Op, Read, Reply, Request};
 
 impl Shared {
     /// Sends a write to the first, in its turn, and sees to the mirrors.
-    pub(super) fn write(self: &Arc<Self>, request: Request, pass: Pass) -> Pending<Reply> {
+    pub(super) fn write(
+        self: &Arc<Self>,
+        request: Request,
+        pass: Pass,
+        mut responder: Responder<Reply>,
+        busy: Busy,
+    ) {
         let steps = steps(&request).unwrap_or_default();
         if let Err(err) = self.check_write(&request, &steps) {
-            return Pending::ready(Err(err));
+            return responder.send(Err(err));
         }
         let touched = Touched::new(self, &request, &steps);
         let moment = self.tick();
@@ -37,7 +44,12 @@ impl Shared {
             let asked = paths.first().map(|path| call(Op::ReadMany(reads), path));
             (paths.to_vec(), asked)
         };
-        let before = exist(&touched.deleted);
+        // What was ephemeral is the first's alone, also when it ends; of others nobody need ask.
+        let own: Vec<ZkPath> = {
+            let own = self.own();
+            touched.deleted.iter().filter(|path| own.contains(*path)).cloned().collect()
+        };
+        let before = exist(&own);
         let answer = first_answer(self, &request, &steps, pass.version);
         let paths: Vec<ZkPath> = touched.paths.iter().cloned().collect();
         let created = exist(&touched.created);
@@ -52,16 +64,13 @@ impl Shared {
             deadline: request.deadline,
         };
         let is_foreseen = !paths.is_empty() && touched.numbered.is_empty();
-        let after = is_foreseen.then(|| look(&self.first, What { fences: &[], ..what }));
         let early: Vec<_> = self
             .mirrors
             .iter()
             .map(|mirror| is_foreseen.then(|| look(&mirror.quorum, what)))
             .collect();
 
-        let gone = request.error(ErrorKind::OutcomeUnknown).with_detail("nobody sees to it");
-        let (mut responder, pending) = Pending::channel(move || gone);
-        let (shared, busy) = (self.clone(), self.busy());
+        let shared = self.clone();
         let work = async move {
             let _busy = busy;
             let answered = tokio::select! {
@@ -86,31 +95,29 @@ impl Shared {
                 }
             };
             let before = stats(before).await;
-            let created = stats(created).await;
-            let mut left = BTreeMap::new();
-            let mirrored = answered.mirrored(&shared, &request, &steps, &before, &mut left);
-            let reply = answered.reply(&shared, &request, &created).await;
-            if mirrored.is_empty() || shared.mirrors.is_empty() {
-                return responder.send(reply);
-            }
-            let first = match after {
-                Some(after) => after.await.ok().map(|look| look.nodes),
-                None => None,
+            let outcome = answered.outcome(&shared, &request, &steps, &before);
+            // Servers before 3.8.2 do not tell it in a multi; it is read while mirrors are at work.
+            let reply = async {
+                let created = stats(created).await;
+                answered.reply(&shared, &request, &created).await
             };
+            if outcome.paths.is_empty() || shared.mirrors.is_empty() {
+                return responder.send(reply.await);
+            }
             let job = Arc::new(Job {
                 moment,
-                paths: mirrored,
-                first,
-                left,
+                paths: outcome.paths,
+                first: outcome.first,
+                left: outcome.left,
                 depth: touched.depth,
                 identity: pass.identity,
                 deadline: request.deadline,
             });
-            shared.mirror(&request, job, early, reply, responder).await;
+            let (enough, reply) = join(shared.mirror(&request, job, early), reply).await;
+            responder.send(enough.and(reply));
         };
         // Without a thread the responder is dropped, and tells it.
         let _ = io::spawn(work);
-        pending
     }
 
     /// Refuses what could be written on the first and not on the mirrors, and what is not the user's.
@@ -149,15 +156,14 @@ impl Shared {
         }
     }
 
-    /// Brings all mirrors up side by side, and answers when enough of them are.
+    /// Brings all mirrors up side by side, and returns when enough of them are.
     async fn mirror<F>(
         self: &Arc<Self>,
         request: &Request,
         job: Arc<Job>,
         early: Vec<Option<F>>,
-        reply: Result<Reply, Error>,
-        responder: Responder<Reply>,
-    ) where
+    ) -> Result<(), Error>
+    where
         F: Future<Output = Result<Look, Error>> + Send + 'static,
     {
         let (tell, mut told) = mpsc::unbounded_channel();
@@ -199,8 +205,10 @@ impl Shared {
                 Err(err) => lack.push((index, err)),
             }
         }
-        let enough = have.len() >= required;
-        responder.send(if enough { reply } else { Err(self.not_mirrored(request, &have, &lack)) });
+        match have.len() >= required {
+            true => Ok(()),
+            false => Err(self.not_mirrored(request, &have, &lack)),
+        }
     }
 
     /// Who has a write that too few have, who has not, and what to do.
