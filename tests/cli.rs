@@ -56,7 +56,7 @@ macro_rules! transcripts {
 }
 
 transcripts! {
-    cat cells configuration cp dead_cell json ls rm set stat touch usage
+    cat cells configuration cp dead_cell global json ls rm set stat touch usage
 }
 
 /// A cell `dead` that takes connections and never answers.

@@ -4,9 +4,10 @@
 //!
 //! One quorum is the *first*, and decides everything: whether a node exists, which version it has,
 //! which number comes next. While it is away writes fail, and nothing is written. The others are
-//! *mirrors*. A write goes to the first; then each mirror is brought to what the first holds *now*,
-//! read from it behind the write, never to what the caller said. That is bound to the mirror's own
-//! versions and fences (below), so of two writers that race the last word is always the first's.
+//! *mirrors*. A write goes to the first; then each mirror is brought to what the first holds, as its
+//! answer tells or a fresh look at it, and never to what a caller once said. That is bound to the
+//! mirror's own versions and fences (below): of two writers that race, the first's last word is the
+//! last word everywhere.
 //!
 //! [`GlobalOptions::require`] says how many mirrors must have a write before it is answered. When
 //! too few have it by the deadline, the error is [`NotMirrored`](crate::ErrorKind::NotMirrored) and
@@ -17,10 +18,10 @@
 //! | | |
 //! |---|---|
 //! | nodes, data, access lists | on all quorums; versions, numbers and times are each quorum's own |
-//! | ephemeral nodes, sessions, holds, watches, recipes | the first's alone |
+//! | ephemeral nodes, sessions, holds, watches, recipes | the first's alone; mirrors need not be there |
 //! | sequential nodes | the first gives the number, mirrors get the name |
 //! | `multi` | atomic on the first; on a mirror its paths come together or one after the other |
-//! | containers, TTL nodes | made as such on mirrors, where each quorum ends them by itself; one that was not there and was brought up later is persistent there, as servers do not tell what it was |
+//! | containers, TTL nodes | made as such on mirrors, where each quorum ends them by itself; one that was brought up later is persistent there, as servers do not tell what it was |
 //! | watches | fire at least once, for changes on the first |
 //!
 //! # Who the quorums are
@@ -30,27 +31,43 @@
 //! checks that node, and so is every write to a mirror. A quorum whose identity is missing (it lost
 //! its data), of another set, or of an older epoch (another was made the first meanwhile) takes no
 //! write: [`WrongQuorum`](crate::ErrorKind::WrongQuorum), with what to do. So an empty first cannot
-//! wipe the rest. `zk global init` makes identities, `zk global promote` makes a mirror the first and
-//! raises the epoch.
+//! wipe the rest. Before its first write a connection asks all quorums who they are; without the first
+//! and as many mirrors as must confirm, nothing is written. `zk global init` makes identities, `zk
+//! global promote` makes a mirror the first and raises the epoch.
 //!
-//! Below that node are 256 *fences*, whose versions count what a mirror was brought to. They keep
-//! what was read from the first earlier from arriving on a mirror after what was read later, however
-//! long a process sleeps between the two.
+//! A new access list is the one write that no multi can hold: its check goes out right before it.
+//!
+//! # Fences
+//!
+//! Below the identity are 256 *fences*, one for each 1/256 of all paths. Every write to a mirror sets
+//! the fence of its path, on condition of the version that was read before what is written was read
+//! from the first (or before the write was called whose answer told it). So what the first held
+//! earlier never arrives after what it held later, however long a process sleeps between reading and
+//! writing. Versions of the nodes alone would not do: a node that is deleted and made again starts anew,
+//! and one that is not there has none.
+//!
+//! A mirror is up to date at a path when such a write succeeded, and the fence is moved even when there
+//! was nothing to change: only then can nothing older follow.
 //!
 //! # What it costs
 //!
-//! A write takes two round trips: one to the first, one to the mirrors, side by side. When another
-//! process wrote to the same 1/256 of all paths meanwhile, one more. A sequential node takes four.
-//! Reads cost what one quorum's do, unless they compare.
+//! A write takes two round trips: one to the first, one to all mirrors side by side; one more when
+//! another process moved the fence meanwhile, or when this one did not know it yet. Ephemeral nodes and reads cost what one quorum's
+//! do, unless reads compare.
 //!
 //! # What it cannot do
 //!
-//! - Sequence numbers count the children that a directory ever had on *its* quorum. After a mirror
-//!   was made the first they may start lower, and meet names that are taken (`NodeExists`).
-//! - A data limit: a write is refused at a kilobyte less than one quorum takes.
-//! - A new access list is not part of a multi, so it is bound to the node's own version and creation
-//!   only. A process that dies right after it wrote an outdated one leaves that, until the node is
-//!   written or repaired.
+//! - Sequence numbers count the children that a directory ever had on *its* quorum. After a mirror was
+//!   made the first they may start lower, and meet names that are taken (`NodeExists`). Creating and
+//!   deleting nodes there moves the counter on; nothing else can set it.
+//! - A write is refused (`TooLarge`) at a kilobyte less than one quorum takes.
+//! - On servers before 3.8.2 a create whose node another deletes within the same round trip is
+//!   `Contended`: it was made, and its stat is not known.
+//! - A new access list on a mirror is bound to the node's own version and creation, not to a fence. A
+//!   process that dies right after it wrote an outdated one leaves that until the node is written or
+//!   repaired.
+//! - Deleting an ephemeral node that was made by another connection waits for mirrors, as nobody can
+//!   tell any more what it was.
 
 mod admin;
 mod compare;

@@ -46,8 +46,9 @@ impl Fence {
         self.known = Some(Known { read: version, now: version, since: now, last: 0 });
     }
 
-    pub(super) fn is_known(&self) -> bool {
-        self.known.is_some()
+    /// Where it stands, as far as we know.
+    pub(super) fn now(&self) -> Option<i32> {
+        self.known.as_ref().map(|known| known.now)
     }
 
     /// It stands elsewhere, or may.

@@ -9,6 +9,9 @@ use crate::request::{MultiOp, MultiReply, Op, Reply, Request};
 /// mirrors, a check and a fence stand before it.
 pub(super) const ROOM: usize = 1024;
 
+/// How much of that is the check of the first's identity.
+pub(super) const CHECK: usize = 256;
+
 /// What was asked for, as steps; `None` for what no multi can do: a new access list.
 pub(super) fn steps(request: &Request) -> Option<Vec<MultiOp>> {
     let path = request.path.clone();

@@ -10,11 +10,12 @@
 //!          one multi on the mirror: identity unchanged? fences unchanged, and moved on; the difference
 //! ```
 //!
-//! The first look at the mirror goes out together with the write to the first, and the first's state
-//! is read right behind that write in the same round trip. If the fences have not moved since before
-//! the write was called, that order is as good as the one above, and the multi can follow at once.
+//! A look at the mirror goes out together with the write to the first, and the first's answer tells
+//! what it holds. If the fences have not moved since before the write was called, that order is as good
+//! as the one above, and the multi can follow at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -56,7 +57,7 @@ pub(super) struct Job {
     /// When the write was called whose outcome is to be there.
     pub(super) moment: u64,
     pub(super) paths: Vec<ZkPath>,
-    /// What the first held right behind that write, if it is known.
+    /// What the first held when it had carried out that write, if its answer tells it.
     pub(super) first: Option<BTreeMap<ZkPath, Found>>,
     /// What the write left, where that may not be read.
     pub(super) left: BTreeMap<ZkPath, Left>,
@@ -82,6 +83,8 @@ impl Job {
 pub(super) struct Mirror {
     pub(super) quorum: Quorum,
     fences: Vec<Mutex<Fence>>,
+    /// Who it said it is, when it was asked last.
+    said: std::sync::Mutex<Option<(Identity, i32)>>,
     pub(super) owed: Owed,
 }
 
@@ -99,7 +102,7 @@ enum Attempt {
 impl Mirror {
     pub(super) fn new(quorum: Quorum) -> Self {
         let fences = (FenceNo::MIN..=FenceNo::MAX).map(|_| Mutex::default()).collect();
-        Mirror { quorum, fences, owed: Owed::default() }
+        Mirror { quorum, fences, said: Default::default(), owed: Owed::default() }
     }
 
     /// Brings all paths of `job` to what the first holds, or held after `job.moment`. `early` is a
@@ -118,14 +121,17 @@ impl Mirror {
         early: Option<Look>,
     ) -> Result<(), Error> {
         if job.paths.len() <= FEW {
+            let early = early.or_else(|| self.assumed(job));
             return self.bring(shared, job, &job.paths, early).await;
         }
         if let Some(early) = early.filter(|early| job.suits(early)) {
             let paths: BTreeSet<ZkPath> = job.paths.iter().cloned().collect();
             let mut held = self.hold(paths.iter().map(Home::fence_of).collect()).await;
-            let at_once = self.at_once(shared, &mut held, job, &job.paths, &early, &paths).await?;
-            if let Some(Attempt::Done) = at_once {
-                return Ok(());
+            match self.at_once(shared, &mut held, job, &job.paths, &early, &paths).await {
+                Ok(Some(Attempt::Done)) => return Ok(()),
+                // With all their fences they may be more than one request holds.
+                Err(err) if err.kind() != ErrorKind::TooLarge => return Err(err),
+                _ => {}
             }
         }
         let some: Vec<_> =
@@ -161,7 +167,11 @@ impl Mirror {
             };
             let attempt = match at_once {
                 Some(attempt) => attempt,
-                None => self.afresh(shared, &mut held, job, wanted, seen, &paths).await?,
+                None => {
+                    // What was only assumed is not good enough for this.
+                    let seen = seen.filter(|seen| !seen.fences.is_empty());
+                    self.afresh(shared, &mut held, job, wanted, seen, &paths).await?
+                }
             };
             match attempt {
                 Attempt::Done => return Ok(()),
@@ -193,11 +203,12 @@ impl Mirror {
             deadline,
         };
         let Ok(seen) = look(&self.quorum, what).await else { return };
+        self.note(&seen);
         let now = shared.tick();
         for (number, version) in seen.fences {
             // Whoever holds one learns more of it.
             if let Some(Ok(mut fence)) = self.fences.get(usize::from(number)).map(Mutex::try_lock)
-                && !fence.is_known()
+                && fence.now().is_none()
             {
                 fence.learn(version, now);
             }
@@ -229,7 +240,8 @@ impl Mirror {
         let identity = self.version(seen, job).inspect_err(|_| shared.doubt())?;
         let mut fences = Vec::with_capacity(held.len());
         for (number, fence) in held.iter() {
-            let seen = seen.fences.get(number).copied();
+            // Where nobody looked, the write itself will tell.
+            let seen = seen.fences.get(number).copied().or_else(|| fence.now());
             match seen.and_then(|seen| fence.admits(job.moment, seen)) {
                 Some(version) => fences.push(version),
                 None => return Ok(None),
@@ -268,6 +280,7 @@ impl Mirror {
             Some(seen) => (seen, job.depth),
             None => (look(&self.quorum, what).await?, Depth::All),
         };
+        self.note(&mirror);
         let identity = self.version(&mirror, job).inspect_err(|_| shared.doubt())?;
         let mut fences = Vec::with_capacity(held.len());
         let now = shared.tick();
@@ -287,6 +300,23 @@ impl Mirror {
         let plan = plan(&pairs, depth)?;
         let terms = Terms { home: &shared.home, identity, fences, moment };
         self.write(held, job, wanted, terms, plan).await
+    }
+
+    fn note(&self, seen: &Look) {
+        if let Ok(said) = &seen.identity {
+            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said.clone());
+        }
+    }
+
+    /// What a look would show if all is as it was and there is no node yet that the first has just
+    /// made. The write will be refused if that is wrong.
+    fn assumed(&self, job: &Job) -> Option<Look> {
+        let is_new = |path| job.left.get(path).is_some_and(|left| left.acl.is_some());
+        if job.first.is_none() || job.depth == Depth::All || !job.paths.iter().all(is_new) {
+            return None;
+        }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        Some(Look { identity: Ok(said), fences: BTreeMap::new(), nodes: BTreeMap::new() })
     }
 
     /// The version of this mirror's identity, which must be the right one.

@@ -7,7 +7,7 @@ use futures::future::join;
 use tokio::sync::mpsc;
 
 use super::gate::Pass;
-use super::guard::{ROOM, Refusal, guarded, opened, steps};
+use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
 use super::home::Home;
 use super::look::{Freshness, Look, What, look};
 use super::mirror::Job;
@@ -122,7 +122,6 @@ impl Shared {
 
     /// Refuses what could be written on the first and not on the mirrors, and what is not the user's.
     fn check_write(&self, request: &Request, steps: &[MultiOp]) -> Result<(), Error> {
-        let alone = !matches!(request.op, Op::Multi(_));
         let paths = steps.iter().map(MultiOp::path);
         let own = paths.chain([&request.path]).find(|path| self.home.is_own(path));
         if let Some(own) = own {
@@ -130,7 +129,9 @@ impl Shared {
             return Err(err.with_detail("it belongs to the set of quorums itself"));
         }
         let size = request.wire_size();
-        if size + ROOM > MAX_REQUEST && (alone || steps.len() == 1) || size + 64 > MAX_REQUEST {
+        // On a mirror each step may go alone, behind a check and some fences.
+        let largest = steps.iter().map(MultiOp::wire_size).max().unwrap_or(size);
+        if size + CHECK > MAX_REQUEST || largest + ROOM > MAX_REQUEST {
             let most = MAX_REQUEST - ROOM;
             return Err(request.error(ErrorKind::TooLarge).with_detail(format!(
                 "the request has {size} bytes and sets of quorums take {most}; store less in one node"
