@@ -11,7 +11,8 @@ sites. Where a verb reads, a path may hold wildcards (* ? [a-z] {a,b}), also for
 them for the shell. A slash at the end of a path is ignored.
 
 Exit codes: 0 done; 1 something failed; 2 wrong usage; 3 some cells did not answer, the rest is
-complete, or the quorums of a cell differ. The cells are read from $ZK_CLIENT_CONFIG, or /etc/zookeeper/zk_client.json.";
+complete, or the quorums of a cell differ. The cells are read from $ZK_CLIENT_CONFIG, or
+/etc/zookeeper/zk_client.json.";
 
 /// Read and write one tree over many ZooKeeper quorums.
 #[derive(Debug, Parser)]

@@ -131,7 +131,11 @@ fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
             None => context.done(),
         }
         let wrong = one.wrong.as_ref().map(|err| match err.detail() {
-            Some(detail) => detail.to_string(),
+            // Which quorum it is stands in the line.
+            Some(detail) => match detail.split_once(&format!(", {}", one.name)) {
+                Some((_, why)) => why.trim_start_matches([':', ' ']).to_string(),
+                None => detail.to_string(),
+            },
             None => err.kind().to_string(),
         });
         let identity = one.identity.as_ref().ok();

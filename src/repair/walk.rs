@@ -242,7 +242,7 @@ impl Walk {
         for round in 0..LOOKS {
             crate::pause::after(round * 4, std::time::Duration::MAX).await;
             let asked = self.quorums.iter().zip(&self.answers);
-            let asked = asked.filter_map(|(conn, answers)| answers.then(|| conn.clone()));
+            let asked = asked.filter(|(_, answers)| **answers).map(|(conn, _)| conn.clone());
             if let Err(err) = sync(asked.collect(), path).await {
                 told.push(Err(err.during(self.verb)));
             }

@@ -81,6 +81,9 @@ impl GlobalConn {
     /// `NotSent` when it does not answer.
     pub async fn promote(&self, number: usize) -> Result<Identity, Error> {
         let shared = &*self.shared;
+        if shared.begins {
+            init(shared, Rejoin::Refuse).await?;
+        }
         let deadline = Deadline::after(shared.options.wait);
         let Some(chosen) = shared.quorums().find(|quorum| quorum.number == number) else {
             let count = shared.quorums().count();
@@ -131,6 +134,10 @@ impl GlobalConn {
     /// What each quorum says of itself, the first one first.
     pub async fn status(&self) -> Vec<QuorumStatus> {
         let shared = &*self.shared;
+        if shared.begins {
+            // If it fails, the quorums say why.
+            let _ = init(shared, Rejoin::Refuse).await;
+        }
         let said = who::all(shared, Deadline::after(shared.options.wait)).await;
         let first = said.first().and_then(|said| said.as_ref().ok()).map(|(own, _)| own.clone());
         let mut all = Vec::new();

@@ -17,6 +17,9 @@ use crate::request::{LeaveWatch, Op, Reply, Request};
 /// How long the mirrors that need not confirm have to say that another one was made the first.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// Who a quorum says it is, and the version of the node that says it; or why it says nothing.
+type Said = Result<(Identity, i32), Error>;
+
 /// What a quorum says of itself, with the version of the node that says it.
 pub(super) async fn is(
     shared: &Shared,
@@ -65,7 +68,7 @@ pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<(Identi
         _ => away(&shared.first, &err),
     })?;
     let required = shared.required();
-    let good = |answers: &[(&Mirror, Result<(Identity, i32), Error>)]| {
+    let good = |answers: &[(&Mirror, Said)]| {
         let identities = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
         identities.filter(|(own, _)| own.wrong_as_mirror_of(&identity).is_none()).count()
     };
