@@ -80,8 +80,8 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
         Verb::Who(args) => who::run(context, args).await,
         Verb::Elock(args) => elock::run(context, args).await,
         Verb::Qlock(args) => qlock::run(context, args).await,
+        Verb::Barrier(args) => barrier::run(context, args).await,
         // Run before there is a connection.
         Verb::Supervise(_) => Ok(()),
-        Verb::Barrier(args) => barrier::run(context, args).await,
     }
 }

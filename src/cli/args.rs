@@ -78,6 +78,8 @@ pub(super) enum Verb {
     Elock(Elock),
     /// Wait until a node is the first in its queue
     Qlock(Qlock),
+    /// Close a barrier, open it, or wait until it is open
+    Barrier(super::barrier::Barrier),
     /// Of `lock` and `elect`: the first process of the command's group
     #[command(hide = true)]
     Supervise(Supervise),
@@ -86,14 +88,18 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// Whether `--timeout` is how long to wait for something to be ours.
+    /// Whether `--timeout` is how long to wait for something to be ours, or open.
     pub(super) fn waits(&self) -> bool {
-        matches!(self, Verb::Lock(_) | Verb::Elect(_) | Verb::Qlock(_))
+        match self {
+            Verb::Lock(_) | Verb::Elect(_) | Verb::Qlock(_) => true,
+            Verb::Barrier(args) => args.waits(),
+            _ => false,
+        }
     }
 
     /// Whether it lists anything, as text or as JSON.
     pub(super) fn lists(&self) -> bool {
-        !self.waits() && !matches!(self, Verb::Elock(_))
+        !self.waits() && !matches!(self, Verb::Elock(_) | Verb::Barrier(_))
     }
 }
 
