@@ -83,8 +83,6 @@ pub(super) enum Verb {
     /// Of `lock` and `elect`: the first process of the command's group
     #[command(hide = true)]
     Supervise(Supervise),
-    /// Close a barrier, open it, or wait until it is open
-    Barrier(super::barrier::Barrier),
 }
 
 impl Verb {
