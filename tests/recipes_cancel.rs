@@ -194,7 +194,8 @@ async fn dropped_at_random(recipe: Arc<dyn Recipe>, mut rng: Rng, turns: usize) 
             true => Some(recipe.acquire(next.clone(), &path).await.unwrap()),
             false => None,
         };
-        let mut moment = || sleep(Duration::from_micros(rng.u64(..4000)));
+        // Some long, as a busy machine wants them.
+        let mut moment = || sleep(Duration::from_micros(rng.u64(..4000) << rng.u8(..5)));
         let (first, then, last) = (moment(), moment(), moment());
         let (cut, releases) = (rng.u8(..4) == 0, rng.bool());
         let contender = async {

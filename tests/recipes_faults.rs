@@ -17,9 +17,10 @@ use support::random::{random, rounds};
 use support::recipes::all;
 use support::rig::{Rig, SOON, TIMEOUT, connect, gets_in, side_by_side, soon};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
+use zkcells::recipes::Released;
 use zkcells::testing::servers::Ensemble;
-use zkcells::{ConnExt as _, ErrorKind, Loss};
+use zkcells::{ConnExt as _, Loss};
 
 /// Three servers that the tests below share, one at a time; each finds them mended.
 async fn ensemble() -> MutexGuard<'static, Ensemble> {
@@ -148,9 +149,11 @@ async fn each_recipe_bears_a_killed_leader_and_a_restarted_server() {
         let each = lines.map(|recipe| {
             let ensemble = &ensemble;
             async move {
-                // Whoever waits knows but one server, which will be gone for a while with its watches.
+                // Whoever waits knows but one server, which will be gone for a while with its watches,
+                // and not for as long as its session.
                 let leader = ensemble.until_one_leads().await;
-                let rig = Rig::new(recipe, ensemble.addr(leader), &ensemble.addrs()).await;
+                let mut rig = Rig::new(recipe, ensemble.addr(leader), &ensemble.addrs()).await;
+                rig.faulty = connect(&rig.proxy.addr(), 5 * TIMEOUT).await;
                 let rig = rig.prepared().await;
                 let holder = rig.take(&rig.well).await;
                 let contender = rig.contend_and_watch().await;
@@ -176,13 +179,8 @@ async fn each_recipe_bears_a_killed_leader_and_a_restarted_server() {
                 .map(|(rig, contender)| {
                     let name = rig.recipe.name().to_owned();
                     let ends = async move {
-                        // It was away for longer than its session may, or was not.
-                        let waited =
-                            timeout(Duration::from_secs(30), contender).await.unwrap().unwrap();
-                        match waited {
-                            Ok(held) => drop(held),
-                            Err(err) => assert_eq!(err.kind(), ErrorKind::SessionExpired, "{err}"),
-                        }
+                        let held = gets_in(contender, 5 * TIMEOUT).await;
+                        assert_eq!(held.release().await, Released::Released);
                         let held = rig.take(&rig.well).await;
                         let next = rig.contend(&rig.third).await;
                         held.release().await;

@@ -49,8 +49,8 @@ pub fn of_holders() -> Vec<(&'static str, Case)> {
     cases![
         "create, reply lost" => |rig| entering(rig, OpKind::Create, LOST),
         "create, request dropped" => |rig| entering(rig, OpKind::Create, DROPPED),
-        "delete, reply lost" => |rig| releasing(rig, LOST),
-        "delete, request dropped" => |rig| releasing(rig, DROPPED),
+        "release, reply lost" => |rig| releasing(rig, LOST),
+        "release, request dropped" => |rig| releasing(rig, DROPPED),
         "cut, held" => |rig| kept(rig, |rig| rig.proxy.cut(), |b| b.cut > 0),
         "reset, held" => |rig| kept(rig, |rig| rig.proxy.reset(), |b| b.cut > 0),
         "renewal, reply lost" => |rig| kept(rig, |rig| {

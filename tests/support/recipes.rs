@@ -57,6 +57,11 @@ pub trait Recipe: Send + Sync + 'static {
         OpKind::Check
     }
 
+    /// What a holder writes to go.
+    fn removal(&self) -> OpKind {
+        OpKind::Delete
+    }
+
     /// Whether each contender has a node, and the order of the nodes is that of the turns.
     fn is_line(&self) -> bool {
         true
@@ -140,6 +145,7 @@ pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {
 pub fn all() -> Vec<Arc<dyn Recipe>> {
     vec![
         Arc::new(TheLock),
+        Arc::new(TheLockWithDelay),
         Arc::new(TheWriter),
         Arc::new(TheQueue),
         Arc::new(TheElection),
@@ -168,6 +174,28 @@ impl Recipe for TheLock {
             ("within", async move { within.acquire_within(long).await.map(once) }.boxed()),
             ("try", async move { Ok(tries.try_acquire().await?.map(boxed)) }.boxed()),
         ]
+    }
+}
+
+/// [`Lock`] with a pause behind holders who died. It writes down who holds.
+pub struct TheLockWithDelay;
+
+impl Recipe for TheLockWithDelay {
+    fn name(&self) -> &'static str {
+        "lock-with-delay"
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let lock = Lock::new(conn, path).with_delay(Duration::from_millis(200));
+        async move { lock.acquire().await.map(boxed) }.boxed()
+    }
+
+    fn proof(&self) -> OpKind {
+        OpKind::Multi
+    }
+
+    fn removal(&self) -> OpKind {
+        OpKind::Multi
     }
 }
 

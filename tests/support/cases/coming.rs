@@ -1,6 +1,6 @@
 //! Faults that meet whoever comes.
 
-use zkcells::testing::proxy::OpKind;
+use zkcells::testing::proxy::{Fate, OpKind};
 use zkcells::tree;
 
 use super::Met;
@@ -13,6 +13,10 @@ pub async fn entering(rig: Rig, kind: OpKind, (meet, bites): Met) {
     assert_eq!(bites(&rig.proxy.bites()), 1, "the fault did not bite");
     let id = rig.session().await.id();
     assert_eq!(rig.nodes_of(id).await, [held.path().clone()], "one node of its own");
+    let log = rig.proxy.log();
+    let made = log.iter().filter(|entry| entry.is_request(OpKind::Create));
+    let made = made.filter(|entry| entry.fate == Fate::Passed).count();
+    assert_eq!(made, 1, "its node is found again, and not made twice");
     let next = rig.contend(&rig.well).await;
     rig.passes_on(held, next).await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use zkcells::recipes::Released;
-use zkcells::testing::proxy::{Bites, Direction, OpKind};
+use zkcells::testing::proxy::{Bites, Direction};
 use zkcells::{Deadline, Loss};
 
 use super::Met;
@@ -13,7 +13,7 @@ use crate::support::rig::{GRACE, Rig, SOON, TIMEOUT, gets_in, soon};
 pub async fn releasing(rig: Rig, (meet, bites): Met) {
     let (held, id) = (rig.take(&rig.faulty).await, rig.session().await.id());
     let next = rig.contend(&rig.well).await;
-    meet(&rig.proxy, OpKind::Delete.below(rig.dir()));
+    meet(&rig.proxy, rig.recipe.removal().below(rig.dir()));
     assert_eq!(soon("the release", held.release()).await, Released::Released);
     assert_eq!(bites(&rig.proxy.bites()), 1, "the fault did not bite");
     gets_in(next, SOON).await;
@@ -105,7 +105,7 @@ pub async fn slow(rig: Rig) {
     let loss = soon("the loss", held.lost()).await;
     assert!(loss == Loss::Unproven || !rig.recipe.tells_why(), "{loss:?}");
     assert!(!held.is_valid());
-    assert!(rig.proxy.bites().delayed > 0, "the fault did not bite");
+    rig.bitten(|bites| bites.delayed > 0).await;
     // Its session may well live on, so the place is given up.
     drop(held);
     assert!(!next.is_finished(), "its session is not over");

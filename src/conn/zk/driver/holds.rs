@@ -1,6 +1,7 @@
 //! Proof of life: while nodes are held, one committed write in every sixth of the session timeout
 //! checks them all, and what is not proved in time is lost without a word from the network.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Driver;
@@ -93,8 +94,20 @@ impl Driver {
         if self.holds.held.is_empty() || self.holds.under_way > 0 {
             return;
         }
-        self.holds.due = Some(Deadline::after(alive.session.timeout() / 6));
-        let paths: Vec<ZkPath> = self.holds.held.iter().map(|(path, _)| path.clone()).collect();
+        let timeout = alive.session.timeout();
+        // What is held for a moment only is not renewed: it may be gone before the check is there,
+        // and would cost all others their proof.
+        let is_due = |until: Deadline| until.remaining() <= timeout / 2 - timeout / 12;
+        let (mut paths, mut next) = (Vec::new(), Deadline::after(timeout / 6));
+        for (path, sender) in &self.holds.held {
+            match sender.valid_until().filter(|_| !sender.is_released()) {
+                Some(until) if is_due(until) => paths.push(path.clone()),
+                // A sixth behind its proof, which lasts three of them.
+                Some(until) => next = next.min(until.earlier(timeout / 3)),
+                None => {}
+            }
+        }
+        self.holds.due = Some(next);
         for batch in paths.chunks(BATCH) {
             self.holds.under_way += 1;
             self.push(signal::renew(&client, batch.to_vec()));
@@ -116,6 +129,7 @@ impl Driver {
                 if let Some(alive) = &self.alive {
                     alive.sender.proved(sent);
                 }
+                let paths: HashSet<ZkPath> = paths.into_iter().collect();
                 let of = |(path, _): &&(ZkPath, HoldSender)| paths.contains(path);
                 self.holds.held.iter().filter(of).for_each(|(_, sender)| sender.proved(sent));
             }
