@@ -228,10 +228,9 @@ impl Place {
         match mem::replace(&mut self.state, State::Gone) {
             // By now there may be another's node of the same name.
             State::Made(..) if self.is_known_to_be_gone() => {}
-            // So long as no server answers, nobody tells what happens to it: it is looked at first.
+            // While no server answers, nobody tells what happens to it: the keeper looks first.
             State::Made(path, stat) if self.way.session.state() != SessionState::Connected => {
-                let unseen = Error::new("delete", &path, ErrorKind::NotSent);
-                self.state = State::Leaving(path, stat, Pending::ready(Err(unseen)));
+                self.state = State::Made(path, stat);
             }
             State::Made(path, stat) => {
                 let leaving = self.way.delete(&path);
