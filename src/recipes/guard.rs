@@ -53,6 +53,8 @@ use crate::session::Session;
 pub struct Guard {
     held: Arc<Held>,
     place: Place,
+    /// Whether somebody else looks after the own node by now.
+    parted: bool,
 }
 
 /// How a release went.
@@ -68,11 +70,12 @@ pub enum Released {
 
 impl Guard {
     pub(crate) fn new(held: Held, place: Place) -> Self {
-        Guard { held: Arc::new(held), place }
+        Guard { held: Arc::new(held), place, parted: false }
     }
 
-    /// What is known of it, and the own node.
+    /// What is known of it, and the own node: it goes on being held, by whoever has them.
     pub(crate) fn into_parts(mut self) -> (Arc<Held>, Place) {
+        self.parted = true;
         (self.held.clone(), self.place.take())
     }
 
@@ -197,7 +200,7 @@ pub async fn with<T>(guard: Guard, work: impl Future<Output = T>) -> Result<T, E
 impl Drop for Guard {
     fn drop(&mut self) {
         // By now there may be another's node of the same name.
-        if self.held.proof.is_given_back() {
+        if self.parted || self.held.proof.is_given_back() {
             return;
         }
         match self.held.loss() {
