@@ -176,3 +176,26 @@ fn options(cell: &CellConfig) -> SessionOptions {
         None => options,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cells::{Reads, Require};
+
+    fn set(quorums: &[&str]) -> SetAddress {
+        let quorums = quorums.iter().map(|hosts| Address::Zk(hosts.parse().unwrap())).collect();
+        SetAddress { quorums, require: Require::All, reads: Reads::First }
+    }
+
+    #[test]
+    fn a_set_follows_its_quorums_but_not_another_order_of_them() {
+        let before = set(&["a:1", "b:1", "c:1"]);
+        assert!(moves_in_place(&before, &before));
+        assert!(moves_in_place(&before, &set(&["a:1", "b:2", "c:1"])));
+        for after in [&["b:1", "a:1", "c:1"][..], &["a:1", "b:1"], &["b:1", "d:1", "c:1"]] {
+            assert!(!moves_in_place(&before, &set(after)), "{after:?}");
+        }
+        let others = SetAddress { require: Require::AtLeast(1), ..before.clone() };
+        assert!(!moves_in_place(&before, &others));
+    }
+}

@@ -202,6 +202,7 @@ impl GlobalConn {
     }
 
     /// The same, with so much time for what the set itself asks its quorums.
+    #[cfg(feature = "cli")]
     pub(crate) fn taking(mut self, wait: Duration) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             shared.options.wait = wait;
