@@ -15,7 +15,8 @@ use tokio::time::Sleep;
 /// multi-threaded one. No user code runs on it.
 pub(crate) static IO: Background = Background::new("zkcells-io");
 
-/// Where recipes clear up behind those who left. It calls connections, which may be a user's.
+/// Where recipes clear up behind those who left, and mirrors are brought up. It calls connections,
+/// which may be a user's.
 pub(crate) static KEEPER: Background = Background::new("zkcells-keeper");
 
 /// Waits in real time, on whatever runtime it is awaited and whatever clock that has.

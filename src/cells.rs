@@ -18,6 +18,7 @@
 //!     "auth": [{"scheme": "digest", "file": "sjc.secret"}, {"scheme": "digest", "env": "SJC"}],
 //!     "session_timeout": "15s"
 //!   },
+//!   "safe": ["a1:2181,a2:2181,a3:2181", "b1:2181,b2:2181,b3:2181", "c1:2181"],
 //!   "demo": "memory:demo.json"
 //! }
 //! ```
@@ -29,6 +30,10 @@
 //! * `<cell>:_zkocc` is the cell's read server, and not a cell. A cell that has no other address
 //!   cannot be written and is not among the known cells.
 //! * `memory:` is a quorum inside this process, and `memory:<file>` one that starts with a tree.
+//! * A list is the addresses of several quorums that hold one tree, the first one in front: see
+//!   [`GlobalConn`](crate::GlobalConn). The object form is `{"quorums": […], "require": 1, "reads":
+//!   "compare"}`: how many mirrors must have a write (`"all"` unless it says so), and whether reads
+//!   ask all of them (`"first"` unless it says so). `zk global init` makes them a set once.
 //! * `local` is no key: which cell is local differs from process to process.
 //!
 //! Files are meant relative to the configuration's directory. Secrets are read together with the
@@ -42,6 +47,7 @@ mod json;
 mod local;
 mod missing;
 mod secret;
+mod set;
 mod subprocess;
 mod surroundings;
 #[cfg(test)]
@@ -53,6 +59,7 @@ use std::time::Duration;
 
 pub use address::Address;
 pub use builder::CellsBuilder;
+pub use set::{Reads, Require, SetAddress};
 pub use subprocess::Subprocess;
 
 use crate::auth::Auth;

@@ -7,7 +7,7 @@
 //! | 0 | all that was asked for was done; a reader that went away early counts as done |
 //! | 1 | something failed, and a line on stderr says what; everything else was done |
 //! | 2 | the command line is wrong; nothing was done |
-//! | 3 | a partial answer: some cells did not answer, each named on stderr, by `zk cells` in its line; the rest is complete |
+//! | 3 | a partial answer: some cells did not answer, each named on stderr, by `zk cells` in its line; the rest is complete. Of `zk global`: the quorums differ, or one of them is not what it should be |
 //! | 4 | what was held was lost: a lock, a node |
 //! | 5 | what was to be held was not ours in time |
 //! | 126, 127 | the command to be run under a lock cannot be run, is not found; any other code of its own is passed on |
@@ -24,6 +24,7 @@ mod dest;
 mod elect;
 mod elock;
 mod end;
+mod global;
 mod group;
 mod held;
 mod lock;
@@ -81,9 +82,10 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Result<(), Stop> {
         Verb::Who(args) => who::run(context, args).await,
         Verb::Elock(args) => elock::run(context, args).await,
         Verb::Qlock(args) => qlock::run(context, args).await,
+        Verb::Barrier(args) => barrier::run(context, args).await,
         // Run before there is a connection.
         Verb::Supervise(_) => Ok(()),
         Verb::Shards(args) => shards::run(context, args).await,
-        Verb::Barrier(args) => barrier::run(context, args).await,
+        Verb::Global(verb) => global::run(context, verb).await,
     }
 }

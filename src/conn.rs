@@ -4,6 +4,7 @@ pub(crate) mod bound;
 pub(crate) mod cache;
 pub(crate) mod dialer;
 mod ext;
+pub(crate) mod global;
 mod memory;
 pub(crate) mod meta;
 pub(crate) mod options;

@@ -106,6 +106,16 @@ pub enum ErrorKind {
     /// A newer token has been seen: whoever holds this one holds it no longer.
     #[error("stale token")]
     StaleToken,
+    /// A quorum of a set is not the one that it is used as: its identity is missing, another set's,
+    /// or older than the others'. Nothing was written there.
+    #[error("wrong quorum")]
+    WrongQuorum,
+    /// The write stands on the first quorum of a set, but too few mirrors have it.
+    #[error("written, but not on enough mirrors")]
+    NotMirrored,
+    /// The quorums of a set hold different things.
+    #[error("quorums differ")]
+    Diverged,
     /// The node kept changing under the operation.
     #[error("keeps changing")]
     Contended,
@@ -164,6 +174,13 @@ impl Error {
     #[must_use]
     pub fn with_index(mut self, index: usize) -> Self {
         Arc::make_mut(&mut self.0).index = Some(index);
+        self
+    }
+
+    /// The same error of another operation of a `multi`, or of none.
+    #[must_use]
+    pub(crate) fn at_index(mut self, index: Option<usize>) -> Self {
+        Arc::make_mut(&mut self.0).index = index;
         self
     }
 

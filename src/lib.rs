@@ -55,8 +55,8 @@
 //! |---|---|
 //! | nouns | [`Error`], [`ZkPath`], [`Hosts`], [`Auth`], [`Deadline`], [`Stat`], [`Watch`], [`Session`], [`Request`], [`fault`] |
 //! | contract | [`Conn`] and [`ConnExt`]; [`cells`] |
-//! | connections | [`ZkConn`], [`MemoryConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
-//! | helpers | [`tree`], [`change`], [`wildcard`] |
+//! | connections | [`ZkConn`], [`MemoryConn`], [`GlobalConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
+//! | helpers | [`tree`], [`change`], [`wildcard`], [`repair`] |
 //! | recipes | [`recipes`]: locks, read-write locks, queue locks, elections, barriers, pid nodes, fenced registers |
 //! | programs | the command `zk` |
 //! | `testing` | ZooKeeper's frames, the fault proxy, local cells, ensembles to break, the contract suite, a judge of histories |
@@ -74,10 +74,11 @@
 //! | `zkcells::conn::zk` | info | `session opened`, `session closed` |
 //! | | warn | `session expired`, `holds lost` |
 //! | | debug | `dialling`, `dial failed`, `disconnected`, `attached again`, `asked again`, `write settled` (`applied`, `not applied`, `unknown`) |
+//! | `zkcells::conn::global` | warn, info | `mirror behind`, when a mirror lacks a write, and `mirror caught up` |
 //! | `zkcells::conn::meta` | info, warn | `configuration reloaded`; `reload failed`, once for each reason |
 //!
 //! Their fields are `cell`, `session` (in hexadecimal), `op`, and what the event adds: `generation`,
-//! `timeout_ms`, `version`, `reason`, `outcome`.
+//! `timeout_ms`, `version`, `reason`, `outcome`, `quorum` (its place in a set).
 //!
 //! | metric | labels | what it is |
 //! |---|---|---|
@@ -117,6 +118,7 @@ mod hosts;
 mod node;
 mod path;
 mod pause;
+pub mod repair;
 mod request;
 mod session;
 #[cfg(test)]
@@ -131,10 +133,11 @@ mod watch;
 pub mod wildcard;
 
 pub use auth::{Auth, Secret};
-pub use cells::{Address, CellConfig, Cells, CellsBuilder, Subprocess};
+pub use cells::{Address, CellConfig, Cells, CellsBuilder, Reads, Require, SetAddress, Subprocess};
 pub use conn::bound::BoundConn;
 pub use conn::cache::ConnCache;
 pub use conn::dialer::{Dialer, Dialled};
+pub use conn::global::{GlobalConn, GlobalOptions, Identity, QuorumStatus, Rejoin, Role};
 pub use conn::meta::MetaConn;
 pub use conn::options::SessionOptions;
 pub use conn::within::Within;

@@ -61,6 +61,9 @@
 //! - Whoever leaves, by whatever way, leaves no node: dropped futures and guards are cleared up
 //!   behind on a thread of their own, for as long as the session lives.
 //! - A session's end ends what hangs on it; nothing goes on in the next session in its name.
+//! - What is dropped is removed while the process goes on; if it ends at once, its nodes go with their
+//!   session. Each guard that is older than a moment watches its node, so one session carries some
+//!   1,900 of them ([`TooManyWatches`](crate::ErrorKind::TooManyWatches)).
 //! - Other children of a directory are passed over; what an operator deletes is lost, and told.
 
 mod barrier;

@@ -56,7 +56,8 @@ macro_rules! transcripts {
 }
 
 transcripts! {
-    barrier cat cells configuration cp dead_cell json lock ls rm set shards stat touch usage who
+    barrier cat cells configuration cp dead_cell global json lock ls rm set shards stat touch usage
+    who
 }
 
 /// A cell `dead` that takes connections and never answers.

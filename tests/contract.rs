@@ -8,8 +8,9 @@ use std::time::Duration;
 use zkcells::testing::cells::LocalCells;
 use zkcells::testing::contract::Subject;
 use zkcells::{
-    Address, Auth, CellConfig, Cells, Conn, ConnExt, Dialer, Dialled, Error, ErrorKind,
-    MemoryQuorum, MetaConn, Mode, Pending, SessionOptions, ZkConn, ZkPath, contract_suite,
+    Address, Auth, CellConfig, Cells, Conn, ConnExt, Dialer, Dialled, Error, ErrorKind, GlobalConn,
+    GlobalOptions, MemoryQuorum, MetaConn, Mode, Pending, SessionOptions, ZkConn, ZkPath,
+    contract_suite,
 };
 
 fn options(auth: &[Auth]) -> SessionOptions {
@@ -153,7 +154,59 @@ impl Subject for Meta {
     }
 }
 
+/// The tree on three quorums.
+enum Global {
+    Memory([MemoryQuorum; 3]),
+    Zk([String; 3]),
+}
+
+impl Global {
+    fn memory() -> Self {
+        Global::Memory([MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()])
+    }
+
+    fn zk() -> Self {
+        Global::Zk([servers("nyc"), servers("sjc"), servers("global")])
+    }
+}
+
+impl Subject for Global {
+    fn connect(&self, auth: Vec<Auth>) -> Pending<Arc<dyn Conn>> {
+        let options = options(&auth);
+        let conns: Result<Vec<Arc<dyn Conn>>, Error> = match self {
+            Global::Memory(quorums) => Ok(quorums
+                .iter()
+                .map(|quorum| Arc::new(quorum.connect_with(options.clone())) as Arc<dyn Conn>)
+                .collect()),
+            Global::Zk(servers) => servers
+                .iter()
+                .map(
+                    |servers| Ok(Arc::new(ZkConn::new(servers, options.clone())?) as Arc<dyn Conn>),
+                )
+                .collect(),
+        };
+        Pending::new(async move {
+            let home = ZkPath::new("/zkcells/contract")?;
+            let conn = GlobalConn::new(conns?, GlobalOptions::default().with_home(home));
+            conn.init().await?;
+            Ok(Arc::new(conn) as Arc<dyn Conn>)
+        })
+    }
+
+    fn top(&self) -> ZkPath {
+        ZkPath::root()
+    }
+
+    fn advance(&self, by: Duration) {
+        if let Global::Memory(quorums) = self {
+            quorums.iter().for_each(|quorum| quorum.advance(by));
+        }
+    }
+}
+
 contract_suite!(memory, Memory::new());
+contract_suite!(global_memory, Global::memory());
+contract_suite!(global_zk, Global::zk());
 contract_suite!(zk, Zk::of("nyc"));
 contract_suite!(zk_of_three, Zk::of("global"));
 contract_suite!(zk_below_a_node, Zk::below("sjc", "/contract-chroot"));

@@ -335,17 +335,6 @@ async fn a_downgrade_of_unknown_outcome_is_looked_up() {
         assert_eq!(inner.children("/lock").await.unwrap().names, [reads.path().name()]);
         assert_eq!(reads.release().await, Released::Released);
     }
-    // Or somebody deleted it meanwhile.
-    let inner = Arc::new(MemoryConn::new());
-    let conn = Forgetful::of(inner.clone(), 1, false);
-    let writes = RwLock::new(conn, "/lock").write().await.unwrap();
-    let path = writes.path().clone();
-    let other = inner.quorum().connect();
-    let mut downgrade = Box::pin(writes.downgrade());
-    assert!(futures::poll!(&mut downgrade).is_pending());
-    other.delete(&path, Version::Any).await.unwrap();
-    drop(soon("the end", downgrade).await);
-    assert!(inner.children("/lock").await.unwrap().names.is_empty());
 }
 
 /// Polls a downgrade so many times with answers that are late, and drops it.

@@ -18,6 +18,7 @@ use support::soon;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use zkcells::recipes::Lock;
 use zkcells::testing::cells::fresh_root;
 use zkcells::testing::proxy::{Direction, FaultProxy};
 use zkcells::testing::servers::Ensemble;
@@ -368,4 +369,34 @@ async fn no_hold_outlives_its_session_on_a_leader_that_is_cut_off() {
 
 async fn turn() {
     tokio::task::yield_now().await;
+}
+
+/// What is held for a moment only must not cost a long hold of the same session its proof: a check of
+/// a node that is just going away fails for all that are checked with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_cycles_do_not_starve_a_long_hold() {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let ensemble = ensemble().await;
+    let options = SessionOptions::default().with_session_timeout(TIMEOUT);
+    let conn = Arc::new(ZkConn::connect(&ensemble.addrs(), options).await.unwrap());
+    let root = fresh_root();
+    let guard = Lock::new(conn.clone(), format!("/{root}/long")).acquire().await.unwrap();
+    let until = Deadline::after(TIMEOUT + TIMEOUT / 2);
+    let cycling = (0..16).map(|n| {
+        let lock = Lock::new(conn.clone(), format!("/{root}/short-{n}"));
+        async move {
+            let mut cycles = 0;
+            while !until.is_past() {
+                lock.acquire().await.unwrap().release().await;
+                cycles += 1;
+            }
+            cycles
+        }
+    });
+    let cycles: usize = tokio::select! {
+        cycles = join_all(cycling) => cycles.into_iter().sum(),
+        loss = guard.lost() => panic!("lost on healthy servers: {loss:?}"),
+    };
+    assert!(cycles > 100, "{cycles} cycles are no load");
+    assert!(guard.is_valid());
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::set::SetAddress;
 use crate::hosts::{Hosts, hosts_and_ports};
 
 /// Where a cell is to be found.
@@ -13,6 +14,8 @@ pub enum Address {
     Zk(Hosts),
     /// A quorum in this process, empty or as the JSON file has it.
     Memory(Option<PathBuf>),
+    /// Several quorums that hold one tree.
+    Set(SetAddress),
 }
 
 const EXPECTED: &str = "expected \"host:port,host:port\", perhaps with /chroot behind it, or \
@@ -38,6 +41,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Zk(hosts) => hosts.fmt(f),
+            Address::Set(set) => set.fmt(f),
             Address::Memory(None) => f.write_str("memory:"),
             Address::Memory(Some(file)) => write!(f, "memory:{}", file.display()),
         }

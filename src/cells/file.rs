@@ -11,6 +11,7 @@ use super::address::{self, Address};
 use super::json::Json;
 use super::local::VARIABLE;
 use super::secret;
+use super::set::{self, SetAddress};
 use super::surroundings::Surroundings;
 
 /// What one key says.
@@ -36,7 +37,8 @@ pub(super) struct Entries {
 }
 
 const CELL: &str = "expected \"host:port,host:port\" or {\"addrs\": \"host:port,host:port\", …}";
-const FIELDS: &str = "expected addrs, root, auth or session_timeout";
+const FIELDS: &str =
+    "expected addrs, root, auth or session_timeout, or for a set quorums, require and reads";
 const AUTH: &str = "expected {\"scheme\": \"digest\", \"file\": \"path\"} or \
                     {\"scheme\": \"digest\", \"env\": \"VARIABLE\"}";
 
@@ -94,6 +96,7 @@ impl Entries {
         let entry = match value {
             Json::Text(text) => Address::parse(&text, context.directory)?.into(),
             Json::Object(fields) => object(fields, context)?,
+            Json::Array(items) => Address::Set(SetAddress::parse(items, context.directory)?).into(),
             other => return Err(format!("found {}; {CELL}", other.shown())),
         };
         self.cells.insert(key.into(), entry);
@@ -129,6 +132,7 @@ fn object(fields: Vec<(String, Json)>, context: &Context<'_>) -> Result<Entry, S
     let mut root = None;
     let mut auth = Vec::new();
     let mut session_timeout = None;
+    let (mut quorums, mut require, mut reads) = (None, None, None);
     for (name, value) in fields {
         match name.as_str() {
             "addrs" => {
@@ -136,6 +140,15 @@ fn object(fields: Vec<(String, Json)>, context: &Context<'_>) -> Result<Entry, S
                 let checked = Address::parse(&text, context.directory);
                 address = Some(checked.map_err(|why| format!("addrs: {why}"))?);
             }
+            "quorums" => {
+                let Json::Array(items) = value else {
+                    return Err(format!("quorums: found {}; expected a list", value.shown()));
+                };
+                let set = SetAddress::parse(items, context.directory);
+                quorums = Some(set.map_err(|why| format!("quorums: {why}"))?);
+            }
+            "require" => require = Some(set::require(value)?),
+            "reads" => reads = Some(set::reads(value)?),
             "root" => {
                 let text = string("root", value, "a path such as \"/app\"")?;
                 root = Some(ZkPath::new(&text).map_err(|err| {
@@ -160,8 +173,20 @@ fn object(fields: Vec<(String, Json)>, context: &Context<'_>) -> Result<Entry, S
             other => return Err(format!("unknown key \"{}\"; {FIELDS}", short(other))),
         }
     }
-    let Some(address) = address else {
-        return Err(format!("addrs is missing; {CELL}"));
+    let address = match (address, quorums) {
+        (Some(_), Some(_)) => return Err(format!("both addrs and quorums are there; {CELL}")),
+        (Some(_), None) if require.is_some() || reads.is_some() => {
+            return Err(
+                "require and reads are for a set: they need quorums in place of addrs".into()
+            );
+        }
+        (Some(address), None) => address,
+        (None, Some(set)) => Address::Set(SetAddress {
+            require: require.unwrap_or_default(),
+            reads: reads.unwrap_or_default(),
+            ..set
+        }),
+        (None, None) => return Err(format!("addrs is missing; {CELL}")),
     };
     Ok(Entry { address, root, auth, session_timeout })
 }

@@ -130,6 +130,26 @@ fn an_object_says_more() {
     assert_eq!(cells.file(), Some(&*file));
 }
 
+#[test]
+fn a_list_is_several_quorums() {
+    let text = r#"{"nyc": ["a1,a2:2182", "b1/x", "memory:"],
+                   "sjc": {"quorums": ["a", "b"], "require": 1, "reads": "compare", "root": "/app"},
+                   "lax": {"quorums": ["a", "b"], "require": "all", "reads": "first"}}"#;
+    let cells = Cells::builder().config_json(text).local_cell("nyc").build().unwrap();
+    let set = |name: &str| match cells.cell(&cell(name)).unwrap().address {
+        Address::Set(set) => set,
+        other => panic!("{other}"),
+    };
+    let nyc = set("nyc");
+    assert_eq!(nyc.to_string(), "a1:2181,a2:2182 | b1:2181/x | memory:");
+    assert_eq!((nyc.quorums.len(), nyc.require, nyc.reads), (3, Require::All, Reads::First));
+    assert!(!nyc.is_memory());
+    let sjc = set("sjc");
+    assert_eq!((sjc.require, sjc.reads), (Require::AtLeast(1), Reads::Compare));
+    assert_eq!(cells.cell(&cell("sjc")).unwrap().root, Some(path("/app")));
+    assert_eq!((set("lax").require, set("lax").reads), (Require::All, Reads::First));
+}
+
 /// What building from `text` says, after `config (text): bad configuration: `.
 fn complaint(text: &str) -> String {
     let surroundings = Surroundings::fake("nyc-1", &[("EMPTY", ""), ("PLAIN", "geheim")]);
@@ -194,9 +214,12 @@ fn a_bad_value_is_told() {
     let auth = "expected {\"scheme\": \"digest\", \"file\": \"path\"} or \
                 {\"scheme\": \"digest\", \"env\": \"VARIABLE\"}";
     let duration = "expected a duration such as \"15s\" or \"500ms\"";
-    let fields = "expected addrs, root, auth or session_timeout";
+    let fields =
+        "expected addrs, root, auth or session_timeout, or for a set quorums, require and reads";
     let address = "expected \"host:port,host:port\", perhaps with /chroot behind it, or \
                    \"memory:\" or \"memory:tree.json\"";
+    let list = "expected a list of addresses, the first quorum's in front: \
+                [\"a1:2181,a2:2181\", \"b1:2181,b2:2181\"]";
     let missing = "No such file or directory (os error 2)";
     let object = |rest: &str| format!("{{\"addrs\": \"a:1\", {rest}}}");
     let auths = |item: &str| object(&format!("\"auth\": [{item}]"));
@@ -204,7 +227,28 @@ fn a_bad_value_is_told() {
         ("null".into(), format!("found null; {cell}")),
         ("2181".into(), format!("found the number 2181; {cell}")),
         ("true".into(), format!("found true; {cell}")),
-        ("[\"a:1\"]".into(), format!("found an array; {cell}")),
+        ("[]".into(), format!("the list is empty; {list}")),
+        ("[\"a:1\", 2]".into(), format!("quorum 2: found the number 2; {list}")),
+        ("[\"a:1\", \"a:1\"]".into(), format!("quorum 2: a:1 is there twice; {list}")),
+        ("[\"a:1\", \"\"]".into(), format!("quorum 2: the address is empty; {address}")),
+        (
+            "{\"quorums\": \"a:1\"}".into(),
+            "quorums: found the string \"a:1\"; expected a list".into(),
+        ),
+        ("{\"quorums\": []}".into(), format!("quorums: the list is empty; {list}")),
+        (object("\"quorums\": [\"b:1\"]"), format!("both addrs and quorums are there; {cell}")),
+        (
+            object("\"require\": 1"),
+            "require and reads are for a set: they need quorums in place of addrs".into(),
+        ),
+        (
+            "{\"quorums\": [\"a:1\"], \"require\": -1}".into(),
+            "require: found the number -1; expected \"all\" or how many mirrors, such as 1".into(),
+        ),
+        (
+            "{\"quorums\": [\"a:1\"], \"reads\": true}".into(),
+            "reads: found true; expected \"first\" or \"compare\"".into(),
+        ),
         ("\"\"".into(), format!("the address is empty; {address}")),
         (
             "\"a:1/x/\"".into(),

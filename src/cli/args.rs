@@ -15,7 +15,8 @@ sites. Where a verb reads, a path may hold wildcards (* ? [a-z] {a,b}), also for
 them for the shell. A slash at the end of a path is ignored.
 
 Exit codes: 0 done; 1 something failed; 2 wrong usage; 3 some cells did not answer, the rest is
-complete. The cells are read from $ZK_CLIENT_CONFIG, or /etc/zookeeper/zk_client.json.";
+complete, or the quorums of a cell differ. The cells are read from $ZK_CLIENT_CONFIG, or
+/etc/zookeeper/zk_client.json.";
 
 /// Read and write one tree over many ZooKeeper quorums.
 #[derive(Debug, Parser)]
@@ -78,24 +79,31 @@ pub(super) enum Verb {
     Elock(Elock),
     /// Wait until a node is the first in its queue
     Qlock(Qlock),
+    /// Close a barrier, open it, or wait until it is open
+    Barrier(super::barrier::Barrier),
     /// Of `lock` and `elect`: the first process of the command's group
     #[command(hide = true)]
     Supervise(Supervise),
     /// Draw who holds which range of what workers divide
     Shards(super::shards::Shards),
-    /// Close a barrier, open it, or wait until it is open
-    Barrier(super::barrier::Barrier),
+    /// Look after a cell that is several quorums: make it a set, compare and repair them
+    #[command(subcommand)]
+    Global(Global),
 }
 
 impl Verb {
-    /// Whether `--timeout` is how long to wait for something to be ours.
+    /// Whether `--timeout` is how long to wait for something to be ours, or open.
     pub(super) fn waits(&self) -> bool {
-        matches!(self, Verb::Lock(_) | Verb::Elect(_) | Verb::Qlock(_))
+        match self {
+            Verb::Lock(_) | Verb::Elect(_) | Verb::Qlock(_) => true,
+            Verb::Barrier(args) => args.waits(),
+            _ => false,
+        }
     }
 
     /// Whether it lists anything, as text or as JSON.
     pub(super) fn lists(&self) -> bool {
-        !self.waits() && !matches!(self, Verb::Elock(_))
+        !self.waits() && !matches!(self, Verb::Elock(_) | Verb::Barrier(_))
     }
 }
 
@@ -229,6 +237,58 @@ pub(super) struct Who {
     #[arg(short = 'f')]
     pub(super) force: bool,
     /// Paths or patterns
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+/// Of `global`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Global {
+    /// Give identities to quorums that have none: to all of a new set, or to mirrors that are new or
+    /// lost their data
+    Init {
+        /// The cell, such as global or /zk/global
+        #[arg(default_value = "global")]
+        cell: String,
+        /// Take quorums in again that missed a promotion; `repair` then deletes what only they have
+        #[arg(long)]
+        rejoin: bool,
+    },
+    /// Make a mirror the first, when the first is gone for good
+    Promote {
+        /// The cell, such as global or /zk/global
+        cell: String,
+        /// The quorum's place in the configuration, as `status` counts
+        quorum: usize,
+        /// What the old first alone has may be lost
+        #[arg(long)]
+        old_first_is_gone: bool,
+    },
+    /// Print what each quorum says it is, and whether that is right
+    Status {
+        /// The cell, such as global or /zk/global
+        #[arg(default_value = "global")]
+        cell: String,
+    },
+    /// Print where mirrors differ from the first: missing, extra, data or acl, which quorum, the path
+    Diff(GlobalPaths),
+    /// Print what would be mended; with --apply, bring mirrors to what the first holds
+    Repair {
+        /// Do it
+        #[arg(long)]
+        apply: bool,
+        #[command(flatten)]
+        paths: GlobalPaths,
+    },
+}
+
+/// Of `global diff` and `global repair`.
+#[derive(Debug, clap::Args)]
+pub(super) struct GlobalPaths {
+    /// Go on at this path, where an earlier one was ended
+    #[arg(long, value_name = "PATH")]
+    pub(super) from: Option<String>,
+    /// Trees, without wildcards
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
 use crate::recipes;
 
-use super::context::Context;
-use super::output::Stop;
+use super::context::{Context, NOT_ACQUIRED};
+use super::output::{Stop, complain};
 use super::target;
 
 const VERB: &str = "barrier";
@@ -18,7 +18,9 @@ const VERB: &str = "barrier";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A barrier is closed while its node is there, whoever made it; what is in the node does not matter. It
-outlives this process.")]
+outlives this process.
+
+Exit codes: 0 done; 5 when `wait` ended before it was open; 1 and 2 as always.")]
 pub(super) struct Barrier {
     #[command(subcommand)]
     what: What,
@@ -37,7 +39,7 @@ enum What {
         at: At,
         /// How long to wait at most; without it there is no end
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-        at_most: Option<Duration>,
+        timeout: Option<Duration>,
     },
 }
 
@@ -48,11 +50,22 @@ struct At {
     path: String,
 }
 
+impl Barrier {
+    /// Whether `--timeout` is how long to wait.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.what, What::Wait { .. })
+    }
+}
+
 pub(super) async fn run(context: &mut Context, args: Barrier) -> Result<(), Stop> {
     let (What::Set(at) | What::Unset(at) | What::Wait { at, .. }) = &args.what;
     let path = target::literal(&at.path).map_err(|err| Stop::Failed(err.during(VERB)))?;
     match barrier(context, &path, &args.what).await {
         Ok(()) => context.done(),
+        Err(err) if err.kind() == ErrorKind::Timeout && args.waits() => {
+            complain(&err);
+            context.end_with(NOT_ACQUIRED);
+        }
         Err(err) => {
             let verb = err.op();
             context.report(verb, err);
@@ -66,7 +79,7 @@ async fn barrier(context: &Context, path: &ZkPath, what: &What) -> Result<(), Er
     match what {
         What::Set(_) => barrier.set().await,
         What::Unset(_) => barrier.unset().await,
-        What::Wait { at_most: None, .. } => barrier.wait().await,
-        What::Wait { at_most: Some(wait), .. } => barrier.wait_within(*wait).await,
+        What::Wait { timeout: None, .. } => barrier.wait().await,
+        What::Wait { timeout: Some(wait), .. } => barrier.wait_within(*wait).await,
     }
 }

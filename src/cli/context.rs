@@ -53,6 +53,7 @@ struct Tally {
     done: usize,
     failed: usize,
     cells_away: usize,
+    differ: usize,
 }
 
 impl Context {
@@ -80,6 +81,11 @@ impl Context {
     /// Notes that a cell did not answer, and that this has been told.
     pub(super) fn cell_is_away(&mut self) {
         self.tally.cells_away += 1;
+    }
+
+    /// Notes that something is not as it should be, and that this has been told.
+    pub(super) fn differs(&mut self) {
+        self.tally.differ += 1;
     }
 
     /// Tells an error of one path, and lets the rest go on.
@@ -110,8 +116,8 @@ impl Context {
             return code;
         }
         match self.tally {
-            Tally { failed: 0, cells_away: 0, .. } => 0,
-            Tally { failed: 0, done: 1.., .. } => 3,
+            Tally { failed: 0, cells_away: 0, differ: 0, .. } => 0,
+            Tally { failed: 0, done: 1.., .. } | Tally { failed: 0, differ: 1.., .. } => 3,
             _ => 1,
         }
     }

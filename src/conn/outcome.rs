@@ -67,7 +67,11 @@ pub(crate) async fn look_up<E: Eyes>(
     request: &Request,
     before: i64,
 ) -> Result<Verdict, E::Lost> {
-    let alone = !matches!(request.op, Op::Multi(_));
+    let alone = match &request.op {
+        // Checks may be asked again, so beside them a single write is as good as alone.
+        Op::Multi(ops) => ops.iter().filter(|op| !matches!(op, MultiOp::Check { .. })).count() == 1,
+        _ => true,
+    };
     let facts = Facts { eyes, before, alone };
     let path = &request.path;
     let step = match &request.op {
@@ -249,7 +253,7 @@ impl<E: Eyes> Facts<'_, E> {
             match step {
                 Step::NotApplied => return Ok(Verdict::NotApplied),
                 Step::Applied(_, stat) => return self.applied_multi(ops, stat.czxid).await,
-                Step::Absent => {}
+                Step::Absent => return Ok(Verdict::Absent),
                 Step::Unknown(what) => seen = format!("{}: {what}", op.path()),
             }
         }
@@ -299,7 +303,7 @@ fn is_set_once(ops: &[MultiOp], path: &ZkPath) -> bool {
 }
 
 /// The facts of a node when it was created with `data`, whatever has happened to it since.
-fn at_creation(stat: &Stat, data: &[u8]) -> Stat {
+pub(crate) fn at_creation(stat: &Stat, data: &[u8]) -> Stat {
     Stat {
         czxid: stat.czxid,
         mzxid: stat.czxid,

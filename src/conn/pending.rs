@@ -116,6 +116,11 @@ impl<T> Responder<T> {
     pub fn is_withdrawn(&self) -> bool {
         self.0.is_closed()
     }
+
+    /// Resolves when nobody waits any more.
+    pub async fn withdrawn(&mut self) {
+        self.0.closed().await;
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::place::Place;
 use super::record::Record;
-use super::wait::Waiting;
+use super::wait::{Patience, Waiting};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
@@ -24,7 +24,8 @@ use crate::node::{Stat, Version};
 use crate::path::ZkPath;
 use crate::request::Multi;
 
-/// Takes over from the last holder, behind a pause of `delay` if it did not give back what it held.
+/// Takes over from the last holder, behind a pause of `delay` if it did not give back what it held;
+/// `false` if there is no patience for that.
 ///
 /// # Errors
 ///
@@ -37,7 +38,7 @@ pub(super) async fn take_over(
     delay: Duration,
     waiting: &Waiting<'_>,
     place: &mut Place,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let record = Record { holder: own.name().to_owned(), czxid: stat.czxid, released: false };
     let mut waited_for = None;
     loop {
@@ -54,6 +55,9 @@ pub(super) async fn take_over(
             break;
         }
         if last.is_some() && last != waited_for {
+            if matches!(waiting.patience, Patience::None) {
+                return Ok(false);
+            }
             waiting.pause(delay).await?;
             waited_for = last;
             continue;
@@ -71,5 +75,5 @@ pub(super) async fn take_over(
         }
     }
     place.leave_word(dir, Record { released: true, ..record }.to_json());
-    Ok(())
+    Ok(true)
 }

@@ -118,6 +118,13 @@ impl LeaderGuard {
     }
 }
 
+impl From<LeaderGuard> for Guard {
+    /// The same leadership, for what takes a guard, such as [`with`](super::with).
+    fn from(leader: LeaderGuard) -> Guard {
+        leader.guard
+    }
+}
+
 impl Deref for LeaderGuard {
     type Target = Guard;
 
@@ -240,6 +247,7 @@ impl Election {
 
     /// Who leads, now and after each change, for as long as it is listened to.
     ///
+    /// If somebody deletes or overwrites `leader`, nobody is seen to lead until the next one does.
     /// Its tokens never go back; leaderships that were over before they could be seen are left out.
     /// It outlives sessions.
     ///
@@ -293,10 +301,13 @@ impl Election {
     }
 
     async fn campaign_with(&self, patience: Patience) -> Result<LeaderGuard, Error> {
-        let guard = self.line.stand(patience).await?;
-        let guard = guard.ok_or_else(|| self.line.error(ErrorKind::Timeout))?;
-        self.announce(&guard, patience).await?;
-        Ok(LeaderGuard { guard })
+        let late = || self.line.error(ErrorKind::Timeout);
+        let campaign = async {
+            let guard = self.line.stand(patience).await?.ok_or_else(late)?;
+            self.announce(&guard, patience).await?;
+            Ok(LeaderGuard { guard })
+        };
+        patience.bounds(late, campaign).await
     }
 
     /// Says who leads, as long as it does.

@@ -48,6 +48,8 @@ const ROUNDS: u32 = 4;
 /// # Ok(()) }
 /// ```
 ///
+/// The node must not be deleted while it is in use: with it goes what is known of tokens.
+///
 /// A newer token is known to the register from its first write on; before that, an older holder's
 /// write is taken, as one that came in time would have been.
 ///

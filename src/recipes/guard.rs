@@ -53,6 +53,8 @@ use crate::session::Session;
 pub struct Guard {
     held: Arc<Held>,
     place: Place,
+    /// Whether somebody else looks after the own node by now.
+    parted: bool,
 }
 
 /// How a release went.
@@ -68,11 +70,12 @@ pub enum Released {
 
 impl Guard {
     pub(crate) fn new(held: Held, place: Place) -> Self {
-        Guard { held: Arc::new(held), place }
+        Guard { held: Arc::new(held), place, parted: false }
     }
 
-    /// What is known of it, and the own node.
+    /// What is known of it, and the own node: it goes on being held, by whoever has them.
     pub(crate) fn into_parts(mut self) -> (Arc<Held>, Place) {
+        self.parted = true;
         (self.held.clone(), self.place.take())
     }
 
@@ -130,6 +133,10 @@ impl Guard {
     /// Writes that are done only if it is still held when the servers do them: a `multi` with a
     /// check of the own node before the first step, in the own session.
     ///
+    /// Servers know the own node by its name. With Vitess's names, which have no id in them, another's
+    /// node passes for it if somebody deleted the directory of a lock in use and others made it anew,
+    /// until the watch on the own node has told of it.
+    ///
     /// # Errors
     ///
     /// `Revoked` or `SessionExpired` when it is lost, by what is known here or by what the servers
@@ -151,6 +158,8 @@ impl Guard {
         }
         // Later proofs do not count: a node that we removed ourselves is not lost.
         let until = self.held.proof.valid_until();
+        // Whoever else looks at it must not believe in it while the node may be gone.
+        self.held.proof.give_back();
         tokio::select! {
             biased;
             removed = self.place.leave() => match removed {
@@ -196,9 +205,16 @@ pub async fn with<T>(guard: Guard, work: impl Future<Output = T>) -> Result<T, E
 impl Drop for Guard {
     fn drop(&mut self) {
         // By now there may be another's node of the same name.
-        if self.held.loss() == Some(Loss::Deleted) {
-            self.place.keep();
+        if self.parted || self.held.proof.is_given_back() {
+            return;
         }
+        match self.held.loss() {
+            Some(Loss::Deleted) => self.place.keep(),
+            // What the holder had under way may go on.
+            Some(_) => self.place.forget_word(),
+            None => {}
+        }
+        self.held.proof.give_back();
     }
 }
 

@@ -84,7 +84,8 @@ impl Held {
         let path = self.path.clone();
         let written = self.conn.multi(ops).map_err(move |err| match err.index() {
             Some(0) if err.kind() == ErrorKind::NoNode => loss_error("multi", &path, Loss::Deleted),
-            Some(index) => err.with_index(index.saturating_sub(1)),
+            Some(0) => Error::new("multi", &path, err.kind()),
+            Some(index) => err.with_index(index - 1),
             None => err,
         });
         written.and_then(|mut replies| {

@@ -25,7 +25,8 @@ use super::owner::Owner;
 use super::place::Place;
 use super::proof::Proof;
 use super::token::Token;
-use super::wait::{Patience, Waiting, Woken};
+use super::wait::{Patience, Waiting, Woken, session as session_of, told};
+use crate::background::sleep;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;
@@ -34,7 +35,6 @@ use crate::hold::Hold;
 use crate::node::{Acl, Children, CreateOptions, Mode, Stat};
 use crate::path::ZkPath;
 use crate::pause;
-use crate::request::{Op, Reply, Request};
 use crate::session::Session;
 
 /// How often a directory that others delete is made again.
@@ -93,8 +93,9 @@ impl Line {
     /// `None`: somebody is before it, and no patience.
     pub(crate) async fn stand(&self, patience: Patience) -> Result<Option<Guard>, Error> {
         let dir = self.dir.clone().map_err(|err| err.during(self.verb))?;
-        let stood = self.stand_in(&dir, patience).await;
-        stood.map_err(|err| self.told(err, patience))
+        let late = || self.error(ErrorKind::Timeout);
+        let stood = patience.bounds(late, self.stand_in(&dir, patience)).await;
+        stood.map_err(|err| told(err.during(self.verb), patience))
     }
 
     async fn stand_in(&self, dir: &ZkPath, patience: Patience) -> Result<Option<Guard>, Error> {
@@ -111,8 +112,10 @@ impl Line {
                             return Err(self.waiting(&contender, patience).missing().await);
                         }
                         Standing::First => {
-                            if let Some(delay) = self.delay {
-                                self.take_over(&mut contender, dir, delay, patience).await?;
+                            if let Some(delay) = self.delay
+                                && !self.take_over(&mut contender, dir, delay, patience).await?
+                            {
+                                return self.turn_back(contender).await;
                             }
                             let held = held.take();
                             if let Some(proof) = self.prove(&contender, held, patience).await? {
@@ -120,8 +123,7 @@ impl Line {
                             }
                         }
                         Standing::Behind(..) if matches!(patience, Patience::None) => {
-                            contender.place.leave().await;
-                            return Ok(None);
+                            return self.turn_back(contender).await;
                         }
                         Standing::Behind(name, ahead) => {
                             contender.watch();
@@ -148,6 +150,15 @@ impl Line {
                 None => None,
             };
         }
+    }
+
+    /// Leaves the line. What a server does not confirm in time is done in the background.
+    async fn turn_back(&self, mut contender: Contender) -> Result<Option<Guard>, Error> {
+        tokio::select! {
+            _ = contender.place.leave() => {}
+            () = sleep(Deadline::DEFAULT) => {}
+        }
+        Ok(None)
     }
 
     /// Makes the own node, and lists the others behind it in the same flight.
@@ -209,15 +220,9 @@ impl Line {
         if let Some(session) = known.filter(|session| may && !session.state().is_over()) {
             return Ok(session);
         }
-        let mut request = Request::new(Op::Session, dir.clone());
-        request.deadline = by.map_or(request.deadline, |by| by.min(request.deadline));
-        match self.conn.call(request).await? {
-            Reply::Session(session) => {
-                *self.known() = Some(session.clone());
-                Ok(session)
-            }
-            _ => Err(Error::new(self.verb, dir, ErrorKind::Unexpected)),
-        }
+        let session = session_of(&self.conn, dir, by).await?;
+        *self.known() = Some(session.clone());
+        Ok(session)
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Session>> {
@@ -228,6 +233,8 @@ impl Line {
     async fn make(&self, conn: &dyn Conn, dir: &ZkPath) -> Result<(), Error> {
         let mode = match self.form.names {
             LockNames::Kazoo => Mode::Persistent,
+            // Its data says who was granted last.
+            _ if self.delay.is_some() => Mode::Persistent,
             _ => Mode::Container,
         };
         directory::make(conn, dir, "", &self.acl, mode).await
@@ -239,7 +246,7 @@ impl Line {
         dir: &ZkPath,
         delay: Duration,
         patience: Patience,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let ending = contender.watch();
         let Contender { conn, session, place, path, stat, .. } = contender;
         let waiting =
@@ -298,23 +305,6 @@ impl Line {
         match &self.dir {
             Ok(dir) => Error::new(self.verb, dir, kind),
             Err(err) => err.clone().during(self.verb),
-        }
-    }
-
-    /// The error as its caller is to see it.
-    fn told(&self, err: Error, patience: Patience) -> Error {
-        let late = patience.deadline().is_some_and(Deadline::is_past);
-        let err = err.during(self.verb);
-        match err.kind() {
-            ErrorKind::NotSent | ErrorKind::OutcomeUnknown | ErrorKind::ConnectionLoss if late => {
-                let why = err.detail().map(str::to_owned);
-                let late = Error::new(self.verb, err.path(), ErrorKind::Timeout);
-                match why {
-                    Some(why) => late.with_detail(why),
-                    None => late,
-                }
-            }
-            _ => err,
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt, Pending};
 use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
-use crate::node::{CreateOptions, Stat, Version};
+use crate::node::{CreateOptions, Node, Stat, Version};
 use crate::path::ZkPath;
 use crate::request::{Multi, Read, ReadReply};
 use crate::session::{Session, SessionState};
@@ -51,6 +51,8 @@ struct Way {
     /// What only the own node holds.
     data: Bytes,
     id: Arc<str>,
+    /// Where the node is, if that is known before it is made.
+    at: Option<ZkPath>,
     /// What to write in the transaction that removes the node.
     word: Option<Word>,
 }
@@ -96,7 +98,9 @@ impl Place {
     ) -> Self {
         let asked = conn.create(dir.child(stem), &data, options);
         let id = options.id.as_deref().unwrap_or_default();
-        Place::awaiting(conn, session, dir, (data, id), asked)
+        let mut place = Place::awaiting(conn, session, dir, (data, id), asked);
+        place.way.at = (!options.mode.is_sequential()).then(|| dir.child(stem));
+        place
     }
 
     /// A place for which `asked` stands already: for a node below `dir` that is known by its data or
@@ -109,7 +113,15 @@ impl Place {
         asked: Pending<(ZkPath, Stat)>,
     ) -> Self {
         let (conn, id) = (conn.clone().by(None), id.replace('-', "").into());
-        let way = Way { conn, session: session.clone(), dir: dir.clone(), data, id, word: None };
+        let way = Way {
+            conn,
+            session: session.clone(),
+            dir: dir.clone(),
+            data,
+            id,
+            at: None,
+            word: None,
+        };
         Place { way, state: State::Asked(asked), ending: None }
     }
 
@@ -122,8 +134,8 @@ impl Place {
     ) -> Self {
         let conn = conn.clone().by(None);
         let dir = path.parent().unwrap_or_else(ZkPath::root);
-        let (data, id) = (Bytes::new(), Arc::default());
-        let way = Way { conn, session: session.clone(), dir, data, id, word: None };
+        let (data, id, at) = (Bytes::new(), Arc::default(), Some(path.clone()));
+        let way = Way { conn, session: session.clone(), dir, data, id, at, word: None };
         Place { way, state: State::Made(path, stat), ending: None }
     }
 
@@ -131,13 +143,14 @@ impl Place {
     pub(crate) fn doubtful(
         conn: &BoundConn<Arc<dyn Conn>>,
         session: &Session,
-        dir: &ZkPath,
+        path: &ZkPath,
         data: Bytes,
         err: Error,
     ) -> Self {
         let conn = conn.clone().by(None);
-        let (dir, id) = (dir.clone(), Arc::default());
-        let way = Way { conn, session: session.clone(), dir, data, id, word: None };
+        let (dir, id) = (path.parent().unwrap_or_else(ZkPath::root), Arc::default());
+        let at = Some(path.clone());
+        let way = Way { conn, session: session.clone(), dir, data, id, at, word: None };
         Place { way, state: State::Asked(Pending::ready(Err(err))), ending: None }
     }
 
@@ -215,6 +228,11 @@ impl Place {
         Place { way: self.way.clone(), state, ending: self.ending.take() }
     }
 
+    /// Leaves no word: it would not be true.
+    pub(crate) fn forget_word(&mut self) {
+        self.way.word = None;
+    }
+
     /// Forgets the node: it stays.
     pub(crate) fn keep(&mut self) {
         self.state = State::Gone;
@@ -224,10 +242,9 @@ impl Place {
         match mem::replace(&mut self.state, State::Gone) {
             // By now there may be another's node of the same name.
             State::Made(..) if self.is_known_to_be_gone() => {}
-            // So long as no server answers, nobody tells what happens to it: it is looked at first.
+            // While no server answers, nobody tells what happens to it: the keeper looks first.
             State::Made(path, stat) if self.way.session.state() != SessionState::Connected => {
-                let unseen = Error::new("delete", &path, ErrorKind::NotSent);
-                self.state = State::Leaving(path, stat, Pending::ready(Err(unseen)));
+                self.state = State::Made(path, stat);
             }
             State::Made(path, stat) => {
                 let leaving = self.way.delete(&path);
@@ -364,6 +381,15 @@ impl Way {
         }
         // What an earlier connection of the session sent is applied before this, or never.
         let synced = self.conn.sync(&self.dir);
+        if let Some(path) = &self.at {
+            let read = self.conn.get(path);
+            synced.await?;
+            return match read.await {
+                Ok(node) => Ok(self.is_ours(&node).then(|| (path.clone(), node.stat))),
+                Err(err) if err.kind() == ErrorKind::NoNode => Ok(None),
+                Err(err) => Err(err),
+            };
+        }
         let listed = self.conn.children(&self.dir);
         synced.await?;
         let names = match listed.await {
@@ -382,12 +408,12 @@ impl Way {
         let paths: Vec<ZkPath> = names.iter().map(|name| self.dir.child(name)).collect();
         let found = self.conn.read_many(paths.iter().cloned().map(Read::Get)).await?;
         Ok(paths.into_iter().zip(found).find_map(|(path, found)| match found {
-            Ok(ReadReply::Node(node))
-                if self.session.owns(&node.stat) && node.data == self.data =>
-            {
-                Some((path, node.stat))
-            }
+            Ok(ReadReply::Node(node)) if self.is_ours(&node) => Some((path, node.stat)),
             _ => None,
         }))
+    }
+
+    fn is_ours(&self, node: &Node) -> bool {
+        self.session.owns(&node.stat) && node.data == self.data
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
+use tokio::sync::watch;
 
 use super::place::is_over;
 use crate::background::sleep;
@@ -24,6 +25,8 @@ pub(crate) struct Proof {
     until: Deadline,
     /// Whether that time has passed before the hold was there: what is lost stays lost.
     late: AtomicBool,
+    /// Whether it was given back, for those who still look at it.
+    given_back: watch::Sender<bool>,
 }
 
 impl Proof {
@@ -31,7 +34,7 @@ impl Proof {
     pub(crate) fn held(hold: Hold) -> Self {
         let until = hold.valid_until();
         let hold = std::future::ready(Ok(Arc::new(hold))).boxed().shared();
-        Proof { hold, until, late: AtomicBool::new(false) }
+        Proof::new(hold, until)
     }
 
     /// A hold that was asked for, and until when no other proof is needed.
@@ -42,11 +45,29 @@ impl Proof {
             Err(err) if is_over(err.kind()) => Err(Loss::SessionEnded),
             Err(_) => Err(Loss::Unproven),
         });
-        Proof { hold: hold.boxed().shared(), until, late: AtomicBool::new(false) }
+        Proof::new(hold.boxed().shared(), until)
+    }
+
+    fn new(hold: Shared<BoxFuture<'static, Result<Arc<Hold>, Loss>>>, until: Deadline) -> Self {
+        let given_back = watch::Sender::new(false);
+        Proof { hold, until, late: AtomicBool::new(false), given_back }
+    }
+
+    /// Nothing is held any more: said before the own node is asked to go.
+    pub(crate) fn give_back(&self) {
+        self.given_back.send_replace(true);
+    }
+
+    /// Whether it was given back.
+    pub(crate) fn is_given_back(&self) -> bool {
+        *self.given_back.borrow()
     }
 
     /// Why nothing is held any more, by what is known at this moment. No I/O.
     pub(crate) fn loss(&self) -> Option<Loss> {
+        if self.is_given_back() {
+            return Some(Loss::Deleted);
+        }
         if self.late.load(Ordering::SeqCst) {
             return Some(Loss::Unproven);
         }
@@ -67,6 +88,16 @@ impl Proof {
 
     /// Waits until it is lost.
     pub(crate) async fn lost(&self) -> Loss {
+        let mut given_back = self.given_back.subscribe();
+        tokio::select! {
+            biased;
+            // Its other end is here as well.
+            _ = given_back.wait_for(|given_back| *given_back) => Loss::Deleted,
+            loss = self.unproved() => loss,
+        }
+    }
+
+    async fn unproved(&self) -> Loss {
         let held = tokio::select! {
             biased;
             held = self.hold.clone() => held,

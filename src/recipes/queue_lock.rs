@@ -28,8 +28,8 @@ use super::place::Place;
 use super::proof::Proof;
 use super::record::Record;
 use super::token::Token;
-use super::wait::{Patience, Waiting};
-use crate::background::KEEPER;
+use super::wait::{self, Patience, Waiting};
+use crate::background::{KEEPER, sleep};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
@@ -40,6 +40,9 @@ use crate::session::Session;
 
 /// What errors call it.
 const VERB: &str = "queue_lock";
+/// How often a node that was not found yet is looked for, to be removed, and the pause between.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A turn in a queue of nodes, for the node at a path.
 ///
@@ -57,6 +60,8 @@ const VERB: &str = "queue_lock";
 /// assert!(conn.exists(&node).await?.is_none());
 /// # Ok(()) }
 /// ```
+///
+/// Two waits for one node are one turn: both get it, with the same token.
 ///
 /// The node is the lock's from the first call of a `wait` on: it is removed when the wait fails or is
 /// dropped, and when the guard is released. [`turn`](Self::turn) leaves it to the caller.
@@ -161,41 +166,53 @@ impl QueueLock {
     /// Dropping the future leaves the node as it is; it may have been granted.
     pub async fn turn(&self, wait: Duration) -> Result<Token, Error> {
         let patience = if wait.is_zero() { Patience::None } else { Patience::within(wait) };
-        let mut turn = self.look_up().await?;
+        patience.bounds(|| self.late(), self.take_turn(patience)).await
+    }
+
+    async fn take_turn(&self, patience: Patience) -> Result<Token, Error> {
+        let mut turn = self.look_up(patience).await?;
         turn.place.keep();
-        turn.granted(patience).await?.ok_or_else(|| self.late())
+        let granted = turn.granted(patience).await.map_err(|err| wait::told(err, patience))?;
+        granted.ok_or_else(|| self.late())
     }
 
     async fn guard(&self, patience: Patience) -> Result<Option<Guard>, Error> {
+        patience.bounds(|| self.late(), self.take_guard(patience)).await
+    }
+
+    async fn take_guard(&self, patience: Patience) -> Result<Option<Guard>, Error> {
         let mut looking = LookingUp(Some(self.clone()));
-        let found = self.look_up().await;
+        let mut turn = self.look_up(patience).await?;
         looking.0 = None;
-        let mut turn = found?;
         if turn.is_another_s() {
             turn.place.keep();
             return Err(Error::new(VERB, &turn.path, ErrorKind::BadArguments).with_detail(
                 "it is an ephemeral node of another session; create it by this connection",
             ));
         }
-        let Some(token) = turn.granted(patience).await? else {
+        let granted = turn.granted(patience).await.map_err(|err| wait::told(err, patience))?;
+        let Some(token) = granted else {
             turn.place.keep();
             return Ok(None);
         };
         let hold = turn.waiting(patience).hold().await?;
         let Turn { conn, session, path, ending, place, .. } = turn;
+        let conn = conn.by(None);
         let proof = Proof::held(hold);
         Ok(Some(Guard::new(Held { conn, path, session, proof, ending, token }, place)))
     }
 
-    async fn look_up(&self) -> Result<Turn, Error> {
+    async fn look_up(&self, patience: Patience) -> Result<Turn, Error> {
         let path = self.path.clone().map_err(|err| err.during(VERB))?;
         let Some(dir) = path.parent() else {
             return Err(Error::new(VERB, &path, ErrorKind::BadArguments)
                 .with_detail("expected a node in a queue"));
         };
-        let session = self.conn.session(&path).await.map_err(|err| err.during(VERB))?;
-        let conn = BoundConn::new(self.conn.clone(), &session);
-        match conn.exists(&path).await.map_err(|err| err.during(VERB))? {
+        let by = patience.deadline();
+        let told = |err: Error| wait::told(err.during(VERB), patience);
+        let session = wait::session(&self.conn, &path, by).await.map_err(told)?;
+        let conn = BoundConn::new(self.conn.clone(), &session).by(by);
+        match conn.exists(&path).await.map_err(told)? {
             Some(stat) => {
                 let mut place = Place::taken_over(&conn, &session, path.clone(), stat);
                 let ending = place.ending(&path, &stat);
@@ -231,11 +248,16 @@ impl Drop for LookingUp {
     fn drop(&mut self) {
         let Some(lock) = self.0.take() else { return };
         let removal = async move {
-            if let Ok(mut turn) = lock.look_up().await {
-                if turn.is_another_s() {
-                    turn.place.keep();
-                } else {
-                    turn.place.leave().await;
+            for _ in 0..TRIES {
+                match lock.look_up(Patience::Endless).await {
+                    Ok(mut turn) if turn.is_another_s() => return turn.place.keep(),
+                    Ok(mut turn) => {
+                        turn.place.leave().await;
+                        return;
+                    }
+                    // A server may answer later.
+                    Err(err) if err.kind() == ErrorKind::NotSent => sleep(PAUSE).await,
+                    Err(_) => return,
                 }
             }
         };

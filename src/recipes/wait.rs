@@ -12,12 +12,16 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hold::{Hold, Loss};
 use crate::path::ZkPath;
+use crate::request::{Op, Reply, Request};
 use crate::session::Session;
 
 /// The pause behind a try that failed while the session lives.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The same where somebody has to change something before it can succeed.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
+
+/// How much later whoever says less of it says that it is too late.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// How long to wait for a turn.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,28 @@ impl Patience {
     /// How long it lasts at most from now.
     pub(crate) fn remaining(self) -> Duration {
         self.deadline().map_or(Duration::MAX, Deadline::remaining)
+    }
+
+    /// Does `work`, and gives it up when there is no patience any more, whatever it waits for then.
+    ///
+    /// # Errors
+    ///
+    /// Those of the work; a little behind the end of patience, so that the work may say more of it,
+    /// that of `late`.
+    pub(crate) async fn bounds<T>(
+        self,
+        late: impl FnOnce() -> Error,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let over = async {
+            self.end().await;
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = over => Err(late()),
+        }
     }
 
     /// Waits until it ends.
@@ -228,6 +254,35 @@ impl Waiting<'_> {
             }
             kind => Error::new(self.verb, self.own, kind),
         }
+    }
+}
+
+/// The session that serves `path`, in time.
+pub(crate) async fn session(
+    conn: &Arc<dyn Conn>,
+    path: &ZkPath,
+    by: Option<Deadline>,
+) -> Result<Session, Error> {
+    let mut request = Request::new(Op::Session, path.clone());
+    request.deadline = by.map_or(request.deadline, |by| by.min(request.deadline));
+    match conn.call(request).await? {
+        Reply::Session(session) => Ok(session),
+        _ => Err(Error::new("session", path, ErrorKind::Unexpected)),
+    }
+}
+
+/// The error as whoever waited is to see it: what no server answered in time came too late.
+pub(crate) fn told(err: Error, patience: Patience) -> Error {
+    let late = patience.deadline().is_some_and(Deadline::is_past);
+    match err.kind() {
+        ErrorKind::NotSent | ErrorKind::OutcomeUnknown | ErrorKind::ConnectionLoss if late => {
+            let timeout = Error::new(err.op(), err.path(), ErrorKind::Timeout);
+            match err.detail() {
+                Some(why) => timeout.with_detail(why),
+                None => timeout,
+            }
+        }
+        _ => err,
     }
 }
 

@@ -168,6 +168,22 @@ impl Ensemble {
         }
     }
 
+    /// Kills server `n` if it runs, takes away all that it had, and starts it again, as
+    /// [`restart`](Self::restart) does: it comes back empty.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be done.
+    pub fn wipe(&self, n: usize) {
+        if let Some(process) = Process::of(&self.dir(n)) {
+            process.kill();
+        }
+        if let Err(err) = std::fs::remove_dir_all(self.dir(n).join("data")) {
+            panic!("{self}: the data of server {n} cannot be taken away: {err}");
+        }
+        self.restart(n);
+    }
+
     /// Cuts server `n` off from all others, both ways, while clients still reach it: bytes between
     /// them stop, connections stay open, as when a switch has died. Those whom this robs of their
     /// quorum notice it after `syncLimit` (5 s here), and answer reads until then.

@@ -79,6 +79,13 @@ impl Rig {
         self
     }
 
+    /// The same with a longer session for the one who suffers: what is to be borne must be, however
+    /// busy the machine is.
+    pub async fn patient(mut self) -> Rig {
+        self.faulty = connect(&self.proxy.addr(), 3 * TIMEOUT).await;
+        self
+    }
+
     pub fn dir(&self) -> String {
         self.recipe.dir(&self.path)
     }

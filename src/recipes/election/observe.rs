@@ -13,6 +13,8 @@ use crate::recipes::names::LockMode;
 use crate::recipes::token::Token;
 use crate::watch::Watch;
 
+/// How long an observer trusts its watches.
+const RECHECK: Duration = Duration::from_secs(30);
 /// The pause behind a look that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -23,6 +25,8 @@ pub(super) struct Observer {
     leader: ZkPath,
     candidates: ZkPath,
     last: Option<Option<Leader>>,
+    /// The newest leadership that was told.
+    newest: Option<Token>,
     failed: bool,
 }
 
@@ -35,7 +39,7 @@ pub(super) struct Seen {
 
 impl Observer {
     pub(super) fn new(conn: Arc<dyn Conn>, leader: ZkPath, candidates: ZkPath) -> Self {
-        Observer { conn, leader, candidates, last: None, failed: false }
+        Observer { conn, leader, candidates, last: None, newest: None, failed: false }
     }
 
     /// The leader now, at first, and then whenever it is another.
@@ -53,6 +57,8 @@ impl Observer {
             };
             if self.last.as_ref() != Some(&seen.leader) && !self.goes_back(&seen.leader) {
                 self.last = Some(seen.leader.clone());
+                let token = seen.leader.as_ref().map(|leader| leader.token.clone());
+                self.newest = token.or(self.newest.take());
                 return Ok(seen.leader);
             }
             seen.changed().await;
@@ -61,8 +67,8 @@ impl Observer {
 
     /// Whether a server that is behind tells of an earlier leader.
     fn goes_back(&self, leader: &Option<Leader>) -> bool {
-        match (self.last.as_ref().and_then(Option::as_ref), leader) {
-            (Some(last), Some(leader)) => leader.token < last.token,
+        match (&self.newest, leader) {
+            (Some(newest), Some(leader)) => leader.token < *newest,
             _ => false,
         }
     }
@@ -129,6 +135,8 @@ impl Seen {
         tokio::select! {
             _ = self.said => {}
             _ = candidate => {}
+            // A lost watch costs that long, and no more.
+            () = sleep(RECHECK.mul_f64(0.75 + fastrand::f64() / 2.0)) => {}
         }
     }
 }

@@ -138,3 +138,38 @@ async fn an_interrupted_run_ends_behind_its_task() {
     assert_eq!(ended.load(Ordering::SeqCst), 1);
     assert!(conn.children("/app/election/candidates").await.unwrap().names.is_empty());
 }
+
+#[tokio::test]
+async fn a_clone_of_a_leadership_ends_before_the_candidate_goes() {
+    let quorum = MemoryQuorum::new();
+    let (conn, first) = election(&quorum);
+    let kept = std::sync::Mutex::new(None);
+    let run = first.run(std::future::pending::<()>(), |leadership| {
+        kept.lock().unwrap().replace(leadership);
+        // The candidate goes, and nobody here is told.
+        conn.refuse();
+        conn.swallow_reply(crate::fault::OpKind::Delete);
+        std::future::ready(ControlFlow::Break(()))
+    });
+    let (_, second) = election(&quorum);
+    let other = async {
+        let next = second.campaign().await.unwrap();
+        let old = kept.lock().unwrap().take().unwrap();
+        assert!(next.is_valid());
+        assert!(!old.is_valid() && old.valid_until().is_past(), "two leaders");
+        old.lost().await;
+        conn.join();
+    };
+    let (ended, ()) = tokio::join!(run, other);
+    ended.unwrap();
+    assert_eq!(conn.bites().swallowed, 1);
+}
+
+#[tokio::test]
+async fn a_leadership_is_a_guard() {
+    let (_, election) = election(&MemoryQuorum::new());
+    let leader = election.campaign().await.unwrap();
+    let done = crate::recipes::with(leader.into(), async { 7 }).await.unwrap();
+    assert_eq!(done, 7);
+    assert_eq!(election.leader().await.unwrap(), None);
+}

@@ -204,3 +204,62 @@ fn guards_and_their_futures_may_go_anywhere() {
         }
     });
 }
+
+#[tokio::test]
+async fn what_is_dropped_behind_a_break_is_looked_at_before_it_is_removed() {
+    let quorum = MemoryQuorum::new();
+    let (conn, mine) = lock(&quorum);
+    let guard = mine.acquire().await.unwrap();
+    conn.lose_connection();
+    // The directory is deleted and made anew: numbers begin again.
+    let operator = quorum.connect();
+    operator.delete(guard.path(), Version::Any).await.unwrap();
+    operator.delete("/app/lock", Version::Any).await.unwrap();
+    let (_other, theirs) = lock(&quorum);
+    let theirs = theirs.acquire().await.unwrap();
+    assert_eq!(theirs.path(), guard.path());
+    drop(guard);
+    conn.join();
+    // Behind whatever the keeper asked for.
+    for _ in 0..100 {
+        conn.sync("/").await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert!(operator.exists(theirs.path()).await.unwrap().is_some(), "another's node is gone");
+    assert!(theirs.is_valid());
+}
+
+#[tokio::test]
+async fn a_delay_outlives_an_empty_directory() {
+    let delay = Duration::from_secs(300);
+    let quorum = MemoryQuorum::new();
+    let of = |conn: MemoryConn| Lock::new(conn, "/app/lock").with_delay(delay);
+    let guard = of(quorum.connect()).acquire().await.unwrap();
+    quorum.expire(guard.session().id());
+    // Servers look for empty containers once a minute.
+    quorum.advance(Duration::from_secs(130));
+    let next = of(quorum.connect());
+    assert!(next.try_acquire().await.unwrap().is_none(), "no patience, and not yet free");
+    let err = next.acquire_within(Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_lost_guard_does_not_say_that_it_was_given_back() {
+    let delay = Duration::from_secs(300);
+    let quorum = MemoryQuorum::new();
+    let conn = Arc::new(quorum.connect());
+    let guard = Lock::new(conn.clone(), "/app/lock").with_delay(delay).acquire().await.unwrap();
+    let path = guard.path().clone();
+    conn.lose_connection();
+    quorum.advance(guard.session().timeout() / 2 + Duration::from_millis(1));
+    assert_eq!(guard.lost().await, Loss::Unproven);
+    assert_eq!(guard.release().await, Released::WasLost);
+    conn.join();
+    let (there, gone) = quorum.connect().exists_watch(&path).await.unwrap();
+    if there.is_some() {
+        gone.await;
+    }
+    let next = Lock::new(quorum.connect(), "/app/lock").with_delay(delay);
+    assert!(next.try_acquire().await.unwrap().is_none());
+}

@@ -54,6 +54,8 @@ pub(super) struct Keeping {
     own: Option<(i64, Stat)>,
     /// Whether it has been there before.
     was_held: bool,
+    /// Whether another's node was waited for.
+    waited: bool,
     /// A node that may have been made by a write that nobody answered.
     doubt: Option<Place>,
 }
@@ -66,7 +68,15 @@ struct Kept {
 
 impl Keeping {
     pub(super) fn new(node: &PidNode, path: ZkPath, now: watch::Sender<Now>) -> Self {
-        Keeping { node: node.clone(), path, now, own: None, was_held: false, doubt: None }
+        Keeping {
+            node: node.clone(),
+            path,
+            now,
+            own: None,
+            was_held: false,
+            waited: false,
+            doubt: None,
+        }
     }
 
     /// Keeps the node until `stop`, or until it is to be given up.
@@ -128,7 +138,9 @@ impl Keeping {
                 Err(Trouble::End(end)) => return Err(end),
                 Err(Trouble::Error(err))
                     if is_passing(err.kind())
-                        && (self.was_held || err.kind() == ErrorKind::SessionExpired) =>
+                        && (self.was_held
+                            || self.waited
+                            || err.kind() == ErrorKind::SessionExpired) =>
                 {
                     sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                     pause = (pause * 2).min(PAUSES.1);
@@ -163,11 +175,13 @@ impl Keeping {
             kept.place.keep();
         }
         if self.is_former(&session, &node) {
+            self.waited = true;
             self.wait_for_end(&conn, &session).await?;
             return Ok(None);
         }
         match self.node.policy {
             PidPolicy::Wait => {
+                self.waited = true;
                 self.wait_for_end(&conn, &session).await?;
                 Ok(None)
             }
@@ -268,10 +282,9 @@ impl Keeping {
         };
         let Some(stat) = stat else {
             // Servers before 3.8.2 do not tell, and a lost reply does not.
-            let dir = self.path.parent().unwrap_or_else(ZkPath::root);
             let lost = Error::new(VERB, &self.path, ErrorKind::OutcomeUnknown);
             let contents = self.node.contents.clone();
-            self.doubt = Some(Place::doubtful(conn, session, &dir, contents, lost));
+            self.doubt = Some(Place::doubtful(conn, session, &self.path, contents, lost));
             conn.sync(&self.path).await?;
             return Ok(None);
         };
@@ -292,10 +305,16 @@ impl Keeping {
             doubt.keep();
         }
         let ending = place.ending(&self.path, &stat);
-        let hold = match conn.hold_seen(&self.path).await {
-            Ok(hold) => hold,
-            Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
-            Err(err) => return Err(err.into()),
+        let hold = loop {
+            match conn.hold_seen(&self.path).await {
+                Ok(hold) => break hold,
+                Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
+                // The node is there all the same.
+                Err(err) if is_passing(err.kind()) && !is_over(err.kind()) => {
+                    sleep(PAUSES.0).await;
+                }
+                Err(err) => return Err(err.into()),
+            }
         };
         let token = Token::new(session.cell(), 0, LockMode::Exclusive, stat.czxid);
         let (session, proof) = (session.clone(), Proof::held(hold));

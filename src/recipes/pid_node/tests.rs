@@ -140,3 +140,24 @@ async fn dropping_it_removes_the_node() {
     drop(guard);
     let _watched = tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_create_in_doubt_removes_no_sibling_with_the_same_contents() {
+    let quorum = MemoryQuorum::new();
+    let conn = Arc::new(quorum.connect());
+    let of = |path: &str| PidNode::new(conn.clone(), path).with_contents("host:7");
+    let guard = of("/svc/100").hold().await.unwrap();
+    let token = guard.token();
+    conn.refuse();
+    conn.drop_request(OpKind::Create.below("/svc/101"));
+    let late = of("/svc/101").hold_within(Duration::from_millis(50)).await;
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
+    // Something else changed the directory, so servers cannot tell what became of it.
+    quorum.connect().create("/svc/other", "", Mode::Persistent).await.unwrap();
+    conn.join();
+    for _ in 0..100 {
+        conn.sync("/").await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((guard.state(), guard.token()), (PidState::Held, token));
+}

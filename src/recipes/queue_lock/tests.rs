@@ -117,3 +117,21 @@ async fn a_persistent_node_holds_as_well() {
     assert_eq!(guard.release().await, Released::Released);
     assert!(conn.exists("/queue/a").await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_wait_that_fails_before_it_found_the_node_removes_it_all_the_same() {
+    let quorum = MemoryQuorum::new();
+    queue(&quorum).await;
+    let mut first = true;
+    let spy = Arc::new(crate::spy::Spy::meddling(quorum.connect(), move |request, _| {
+        let is_look = matches!(request.op, crate::request::Op::Exists(_));
+        (is_look && std::mem::take(&mut first)).then(|| request.error(ErrorKind::NotSent))
+    }));
+    let (node, _) = spy.create("/queue/a-", "", Mode::EphemeralSequential).await.unwrap();
+    let err = QueueLock::new(spy.clone(), &node).wait().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotSent);
+    let (there, gone) = quorum.connect().exists_watch(&node).await.unwrap();
+    if there.is_some() {
+        assert!(tokio::time::timeout(Duration::from_secs(10), gone).await.is_ok(), "it is left");
+    }
+}

@@ -62,6 +62,12 @@ fn counted(calls: &[Call]) -> Report {
 }
 
 /// Whether it tells what the node was when the write came.
+/// Whether an error leaves it open, to those who judge, when a write was applied, if it was.
+/// `NotMirrored` and `Contended` say that it was, and nothing of the version that it made.
+pub(super) fn leaves_open(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::OutcomeUnknown | ErrorKind::NotMirrored | ErrorKind::Contended)
+}
+
 fn is_refusal(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NoNode | ErrorKind::NodeExists | ErrorKind::BadVersion)
 }
@@ -181,7 +187,8 @@ fn linearizable(calls: &[&Call], fresh: &[bool], found: &mut impl FnMut(Fault, S
                 _ => None,
             }),
             Told::Failed(kind) if is_refusal(*kind) => End::Refused(*kind),
-            Told::Nothing | Told::Failed(ErrorKind::OutcomeUnknown) => End::Maybe,
+            Told::Nothing => End::Maybe,
+            Told::Failed(kind) if leaves_open(*kind) => End::Maybe,
             // It tells nothing of the node, and the node nothing of it.
             Told::Failed(_) => continue,
             Told::Seen(_) if *fresh => End::Maybe,

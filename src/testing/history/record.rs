@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::HistoryConn;
 use super::check;
+use super::check::leaves_open;
 use super::report::Report;
 use crate::conn::Conn;
 use crate::error::ErrorKind;
@@ -93,7 +94,7 @@ impl Call {
             && match self.told {
                 Told::Nothing | Told::Done(_) => true,
                 Told::Seen(_) => false,
-                Told::Failed(kind) => kind == ErrorKind::OutcomeUnknown,
+                Told::Failed(kind) => leaves_open(kind),
             }
     }
 

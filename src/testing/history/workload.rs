@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::{join, join_all, try_join_all};
 
+use super::check::leaves_open;
 use super::{History, HistoryConn};
 use crate::conn::{Conn, ConnExt as _};
 use crate::deadline::Deadline;
@@ -186,7 +187,7 @@ impl Client {
             tokio::task::yield_now().await;
             let place = self.random.usize(..nodes.count());
             let Err(kind) = self.call(&nodes.take(place)).await else { continue };
-            if kind == ErrorKind::OutcomeUnknown {
+            if leaves_open(kind) {
                 nodes.doubt(place);
             }
             if !is_news(kind) {

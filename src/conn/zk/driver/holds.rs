@@ -1,6 +1,7 @@
 //! Proof of life: while nodes are held, one committed write in every sixth of the session timeout
 //! checks them all, and what is not proved in time is lost without a word from the network.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Driver;
@@ -128,6 +129,7 @@ impl Driver {
                 if let Some(alive) = &self.alive {
                     alive.sender.proved(sent);
                 }
+                let paths: HashSet<ZkPath> = paths.into_iter().collect();
                 let of = |(path, _): &&(ZkPath, HoldSender)| paths.contains(path);
                 self.holds.held.iter().filter(of).for_each(|(_, sender)| sender.proved(sent));
             }

@@ -1,0 +1,401 @@
+//! The same tree on n quorums, so that losing one loses nothing.
+//!
+//! # How it works
+//!
+//! One quorum is the *first*, and decides everything: whether a node exists, which version it has,
+//! which number comes next. While it is away writes fail, and nothing is written. The others are
+//! *mirrors*. A write goes to the first; then each mirror is brought to what the first holds, as its
+//! answer tells or a fresh look at it, and never to what a caller once said. That is bound to the
+//! mirror's own versions and fences (below): of two writers that race, the first's last word is the
+//! last word everywhere.
+//!
+//! [`GlobalOptions::require`] says how many mirrors must have a write before it is answered. When
+//! too few have it by the deadline, the error is [`NotMirrored`](crate::ErrorKind::NotMirrored) and
+//! says which have it, which not, and why: the write itself stands. What a mirror lacks is brought
+//! there in the background for as long as the connection lives ([`GlobalConn::owed`]); after that
+//! [`repair`](crate::repair) does it.
+//!
+//! | | |
+//! |---|---|
+//! | nodes, data, access lists | on all quorums; versions, numbers and times are each quorum's own |
+//! | ephemeral nodes, sessions, holds, watches, recipes | the first's alone; mirrors need not be there |
+//! | sequential nodes | the first gives the number, mirrors get the name |
+//! | `multi` | atomic on the first; on a mirror its paths come together or one after the other |
+//! | containers, TTL nodes | made as such on mirrors, where each quorum ends them by itself; one that was brought up later is persistent there, as servers do not tell what it was |
+//! | watches | fire at least once, for changes on the first |
+//!
+//! # Who the quorums are
+//!
+//! Each quorum has a node ([`GlobalOptions::home`], by default `/zkcells/global`) outside of the tree
+//! of users that holds its [`Identity`]: set, epoch, role. Every write to the first is a multi that
+//! checks that node, and so is every write to a mirror. A quorum whose identity is missing (it lost
+//! its data), of another set, or of an older epoch (another was made the first meanwhile) takes no
+//! write: [`WrongQuorum`](crate::ErrorKind::WrongQuorum), with what to do. So an empty first cannot
+//! wipe the rest. Before its first write a connection asks all quorums who they are; without the first
+//! and as many mirrors as must confirm, nothing is written. `zk global init` makes identities, `zk
+//! global promote` makes a mirror the first and raises the epoch.
+//!
+//! A new access list is the one write that no multi can hold: its check goes out right before it.
+//!
+//! # Fences
+//!
+//! Below the identity are 256 *fences*, one for each 1/256 of all paths. Every write to a mirror sets
+//! the fence of its path, on condition of the version that was read before what is written was read
+//! from the first (or before the write was called whose answer told it). So what the first held
+//! earlier never arrives after what it held later, however long a process sleeps between reading and
+//! writing. Versions of the nodes alone would not do: a node that is deleted and made again starts anew,
+//! and one that is not there has none.
+//!
+//! A mirror is up to date at a path when such a write succeeded, and the fence is moved even when there
+//! was nothing to change: only then can nothing older follow.
+//!
+//! # What it costs
+//!
+//! A write takes two round trips: one to the first, one to all mirrors side by side; one more when
+//! another process moved the fence meanwhile, or when this one did not know it yet. Ephemeral nodes and reads cost what one quorum's
+//! do, unless reads compare.
+//!
+//! # What it cannot do
+//!
+//! - Sequence numbers count the children that a directory ever had on *its* quorum. After a mirror was
+//!   made the first they may start lower, and meet names that are taken (`NodeExists`). Creating and
+//!   deleting nodes there moves the counter on; nothing else can set it.
+//! - A write is refused (`TooLarge`) at a kilobyte less than one quorum takes.
+//! - On servers before 3.8.2 a create whose node another deletes within the same round trip is
+//!   `Contended`: it was made, and its stat is not known.
+//! - A new access list on a mirror is bound to the node's own version and creation, not to a fence. A
+//!   process that dies right after it wrote an outdated one leaves that until the node is written or
+//!   repaired.
+//! - Deleting an ephemeral node that was made by another connection waits for mirrors, as nobody can
+//!   tell any more what it was.
+
+mod admin;
+mod compare;
+mod fence;
+mod gate;
+mod guard;
+mod home;
+mod identity;
+mod look;
+mod mirror;
+mod options;
+mod owed;
+mod plan;
+mod quorum;
+mod touched;
+mod who;
+mod write;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::{Notify, watch};
+
+pub use admin::{QuorumStatus, Rejoin};
+pub use identity::{Identity, Role};
+pub use options::GlobalOptions;
+
+use self::gate::Gate;
+use self::home::Home;
+use self::identity::Wrong;
+use self::look::Look;
+use self::mirror::Mirror;
+use self::quorum::Quorum;
+use super::{Conn, Pending};
+use crate::background::KEEPER;
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind};
+use crate::path::ZkPath;
+use crate::request::{Reply, Request};
+
+/// The target of the events here.
+const TARGET: &str = "zkcells::conn::global";
+
+/// How many ephemeral nodes are remembered.
+const OWN: usize = 64 * 1024;
+
+/// How long closing waits for the mirrors of writes that are under way.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// One tree on several quorums.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
+/// use std::sync::Arc;
+/// use zkcells::{Conn, ConnExt, GlobalConn, GlobalOptions, MemoryQuorum, Mode};
+/// let quorums = [MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()];
+/// let conns = quorums.iter().map(|quorum| Arc::new(quorum.connect()) as Arc<dyn Conn>);
+/// let conn = GlobalConn::new(conns, GlobalOptions::default());
+/// conn.init().await?;
+/// conn.create("/motd", "hello", Mode::Persistent).await?;
+/// for quorum in &quorums {
+///     assert_eq!(quorum.connect().get("/motd").await?.data, "hello");
+/// }
+/// conn.close().await?;
+/// # Ok(()) }
+/// ```
+pub struct GlobalConn {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    first: Quorum,
+    mirrors: Vec<Mirror>,
+    options: GlobalOptions,
+    home: Home,
+    gate: Mutex<Gate>,
+    /// Told when another call waits at the gate.
+    queued: Notify,
+    /// Numbers what happens, so that it can be told what was before what.
+    moments: AtomicU64,
+    /// How much is under way.
+    busy: watch::Sender<usize>,
+    /// Told when what mirrors lack has changed.
+    news: watch::Sender<()>,
+    is_dropped: AtomicBool,
+    /// Ephemeral nodes that were made here and not deleted here. What they are now, the first knows.
+    own: Mutex<HashSet<ZkPath>>,
+    /// Whether nobody else can have made it a set: then it makes itself one.
+    begins: bool,
+}
+
+impl GlobalConn {
+    /// The tree on `quorums`: the first of them decides, the others mirror it. Nothing is asked yet.
+    ///
+    /// # Panics
+    ///
+    /// With no quorum at all.
+    pub fn new(quorums: impl IntoIterator<Item = Arc<dyn Conn>>, options: GlobalOptions) -> Self {
+        let mut quorums = (1..).zip(quorums).map(|(number, conn)| Quorum { number, conn });
+        let Some(first) = quorums.next() else { panic!("a set has at least one quorum") };
+        let mirrors = quorums.map(Mirror::new).collect();
+        let home = Home::new(options.home.clone());
+        GlobalConn {
+            shared: Arc::new(Shared {
+                first,
+                mirrors,
+                options,
+                home,
+                gate: Mutex::default(),
+                queued: Notify::new(),
+                moments: AtomicU64::new(1),
+                busy: watch::Sender::new(0),
+                news: watch::Sender::new(()),
+                is_dropped: AtomicBool::new(false),
+                own: Mutex::default(),
+                begins: false,
+            }),
+        }
+    }
+
+    /// The same, for quorums that began in this process: they are a set from the first write on.
+    pub(crate) fn begun(mut self) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.begins = true;
+        }
+        self
+    }
+
+    /// The same, with so much time for what the set itself asks its quorums.
+    #[cfg(feature = "cli")]
+    pub(crate) fn taking(mut self, wait: Duration) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.options.wait = wait;
+        }
+        self
+    }
+
+    /// What it was made with.
+    pub fn options(&self) -> &GlobalOptions {
+        &self.shared.options
+    }
+
+    /// The connections to its quorums, the first one first.
+    pub fn quorums(&self) -> impl Iterator<Item = &Arc<dyn Conn>> {
+        self.shared.quorums().map(|quorum| &quorum.conn)
+    }
+
+    /// Whether the node at `path` should be on all quorums.
+    pub(crate) fn mirrors(&self, path: &ZkPath) -> bool {
+        self.shared.home.is_mirrored(path)
+    }
+
+    /// Whether there may be such nodes at or below `path`.
+    pub(crate) fn may_hold(&self, path: &ZkPath) -> bool {
+        self.shared.home.may_hold(path)
+    }
+
+    /// Brings mirror `number` to what the first holds at `paths`.
+    ///
+    /// # Errors
+    ///
+    /// `WrongQuorum`; why it could not be done by the deadline.
+    pub(crate) async fn bring_up(
+        &self,
+        number: usize,
+        paths: Vec<ZkPath>,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let bringing = self.shared.bring_up(number.saturating_sub(2), paths, deadline);
+        tokio::time::timeout(deadline.remaining(), bringing)
+            .await
+            .unwrap_or_else(|_| Err(Error::new("mirror", "", ErrorKind::Timeout)))
+    }
+
+    /// How many writes are on the first and, as far as this connection knows, not yet on a mirror,
+    /// one for each mirror. They are brought there in the background.
+    pub fn owed(&self) -> usize {
+        self.shared.mirrors.iter().map(|mirror| mirror.owed.count()).sum()
+    }
+
+    /// Waits until nothing is under way or [owed](Self::owed) any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn settled(&self) {
+        let (mut busy, mut news) = (self.shared.busy.subscribe(), self.shared.news.subscribe());
+        loop {
+            news.mark_unchanged();
+            // Invariant: the senders live as long as this.
+            if busy.wait_for(|busy| *busy == 0).await.is_err() || self.owed() == 0 {
+                return;
+            }
+            tokio::select! {
+                _ = news.changed() => {}
+                _ = busy.changed() => {}
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn quorums(&self) -> impl Iterator<Item = &Quorum> {
+        std::iter::once(&self.first).chain(self.mirrors.iter().map(|mirror| &mirror.quorum))
+    }
+
+    /// How many mirrors must confirm a write.
+    fn required(&self) -> usize {
+        options::required(self.options.require, self.mirrors.len())
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own(&self) -> MutexGuard<'_, HashSet<ZkPath>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers an ephemeral node. With too many of them, all are forgotten: then mirrors are asked to
+    /// delete what they do not have, which costs a round trip and no more.
+    fn note_own(&self, path: &ZkPath) {
+        let mut own = self.own();
+        if own.len() >= OWN {
+            own.clear();
+        }
+        own.insert(path.clone());
+    }
+
+    /// The next moment.
+    fn tick(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Whether nobody wants anything any more.
+    fn is_over(&self) -> bool {
+        self.is_dropped.load(Ordering::SeqCst)
+    }
+
+    /// Counts as under way for as long as what is returned lives.
+    fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.send_modify(|busy| *busy += 1);
+        Busy(self.clone())
+    }
+
+    /// Learns where the fences of all mirrors stand.
+    async fn learn_fences(self: Arc<Self>) {
+        let deadline = Deadline::after(self.options.wait);
+        join_all(self.mirrors.iter().map(|mirror| mirror.learn_fences(&self, deadline))).await;
+    }
+
+    /// Refuses what was read from a first that is no longer the one of `identity`.
+    fn still_first(&self, look: &Look, identity: &Identity) -> Result<(), Error> {
+        let (own, _) = look.identity.as_ref().map_err(Clone::clone)?;
+        if own == identity {
+            return Ok(());
+        }
+        self.doubt();
+        Err(match own.role {
+            _ if own.set != identity.set => self.first.wrong(&Wrong::Foreign),
+            Role::Mirror => self.first.wrong(&Wrong::NotFirst(own.epoch)),
+            Role::First => Error::new("identity", "", ErrorKind::NotSent)
+                .with_detail("the epoch of the first has changed meanwhile"),
+        })
+    }
+}
+
+/// Something that is under way.
+#[derive(Debug)]
+struct Busy(Arc<Shared>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.send_modify(|busy| *busy -= 1);
+    }
+}
+
+impl Conn for GlobalConn {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        self.shared.enter(request)
+    }
+
+    /// Waits for what is under way, mirrors included, but 3 s at most. What is
+    /// [owed](GlobalConn::owed) then is left to `repair`.
+    fn close(&self) -> Pending<()> {
+        let waits = self.shared.shut();
+        let shared = self.shared.clone();
+        let gone = Error::new("close", "", ErrorKind::Closed);
+        let (responder, pending) = Pending::channel(move || gone);
+        // Without a thread the responder is dropped, and tells it.
+        let _ = KEEPER.spawn(async move {
+            if waits {
+                let mut busy = shared.busy.subscribe();
+                // Whatever is under way then ends with its sessions.
+                let _ = tokio::time::timeout(FAREWELL, busy.wait_for(|busy| *busy == 0)).await;
+            }
+            shared.clear();
+            shared.is_dropped.store(true, Ordering::SeqCst);
+            let closed = join_all(shared.quorums().map(|quorum| quorum.conn.close())).await;
+            responder.send(closed.into_iter().collect());
+        });
+        pending
+    }
+}
+
+impl Drop for GlobalConn {
+    fn drop(&mut self) {
+        self.shared.is_dropped.store(true, Ordering::SeqCst);
+    }
+}
+
+impl fmt::Display for GlobalConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<String> = self.quorums().map(ToString::to_string).collect();
+        write!(f, "global({})", shown.join(", "))
+    }
+}
+
+impl fmt::Debug for GlobalConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GlobalConn")
+            .field("quorums", &self.quorums().collect::<Vec<_>>())
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,266 @@
+//! Reads that ask all quorums, and tell when they differ.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use super::Shared;
+use super::quorum::Quorum;
+use crate::background::KEEPER;
+use crate::cells::Reads;
+use crate::conn::{Conn as _, ConnExt as _, Pending};
+use crate::error::{Error, ErrorKind};
+use crate::node::Stat;
+use crate::path::ZkPath;
+use crate::pause;
+use crate::request::{LeaveWatch, Op, Read, ReadReply, Reply, Request};
+
+/// So many looks must show the same difference before it is told: a write may be on its way.
+const LOOKS: u32 = 5;
+
+/// How much of differing data an error shows.
+const SHOWN: usize = 24;
+
+/// What quorums are compared by: the answers without versions, numbers and times, which are each
+/// quorum's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Absent,
+    /// It is there, and may be all that is known of it.
+    There,
+    Data(bytes::Bytes),
+    Names(Vec<String>),
+    Acl(String),
+    Refused(ErrorKind),
+}
+
+/// The same request as reads without a watch; `None` for what only the first can answer.
+fn plain(request: &Request) -> Option<Vec<Request>> {
+    let again = |op: Op, path: &ZkPath| {
+        let mut again = Request::new(op, path.clone());
+        again.deadline = request.deadline;
+        again
+    };
+    let path = &request.path;
+    Some(match &request.op {
+        Op::Get(_) => vec![again(Op::Get(LeaveWatch::No), path)],
+        Op::Children(_) => vec![again(Op::Children(LeaveWatch::No), path)],
+        Op::Exists(_) => vec![again(Op::Exists(LeaveWatch::No), path)],
+        Op::Acl => vec![again(Op::Acl, path)],
+        Op::ReadMany(reads) => reads
+            .iter()
+            .map(|read| match read {
+                Read::Get(path) => again(Op::Get(LeaveWatch::No), path),
+                Read::Children(path) => again(Op::Children(LeaveWatch::No), path),
+                Read::Exists(path) => again(Op::Exists(LeaveWatch::No), path),
+            })
+            .collect(),
+        _ => return None,
+    })
+}
+
+impl Shared {
+    /// A request that changes nothing.
+    pub(super) fn read(self: &Arc<Self>, request: Request) -> Pending<Reply> {
+        let compared = match self.options.reads {
+            Reads::Compare => plain(&request),
+            Reads::First => None,
+        };
+        let Some(mut single) = compared else { return self.first.conn.call(request) };
+        single.retain(|request| self.home.is_mirrored(&request.path));
+        let gone = request.error(ErrorKind::NotSent).with_detail("nobody sees to it");
+        let first = self.first.conn.call(request.clone());
+        // They go out now, all at once.
+        let looks: Vec<_> = single.into_iter().map(|request| self.both(request)).collect();
+        let (responder, pending) = Pending::channel(move || gone);
+        let shared = self.clone();
+        // Without a thread the responder is dropped, and tells it.
+        let _ = KEEPER.spawn(async move {
+            let reply = first.await;
+            let mut verdict = Ok(());
+            for (request, look) in looks {
+                verdict = verdict.and(shared.compare(&request, look.await).await);
+            }
+            responder.send(match verdict {
+                Ok(()) => reply,
+                Err(err) => Err(err.during(request.op.name())),
+            });
+        });
+        pending
+    }
+
+    /// One look at all quorums: the first's answer and those of the mirrors.
+    #[allow(clippy::type_complexity, reason = "a request, and what it will show")]
+    fn both(
+        self: &Arc<Self>,
+        request: Request,
+    ) -> (Request, impl Future<Output = Vec<(Result<Part, Error>, i64)>> + Send + use<>) {
+        let answers: Vec<_> =
+            self.quorums().map(|quorum| quorum.conn.call(request.clone())).collect();
+        let look = async move { join_all(answers).await.into_iter().map(part).collect() };
+        (request, look)
+    }
+
+    /// Looks until the quorums agree, or differ in the same way again and again.
+    async fn compare(
+        self: &Arc<Self>,
+        request: &Request,
+        mut seen: Vec<(Result<Part, Error>, i64)>,
+    ) -> Result<(), Error> {
+        let mut same = 0;
+        loop {
+            self.without_ephemerals(request, &mut seen).await;
+            let Some(err) = self.difference(request, &seen) else { return Ok(()) };
+            same += 1;
+            if err.kind() != ErrorKind::Diverged || same >= LOOKS || request.deadline.is_past() {
+                return Err(err);
+            }
+            pause::after(same + LOOKS, request.deadline.remaining()).await;
+            let synced = self.quorums().map(|quorum| {
+                let mut sync = Request::new(Op::Sync, request.path.clone());
+                sync.deadline = request.deadline;
+                quorum.conn.call(sync)
+            });
+            let (synced, again) = (synced.collect::<Vec<_>>(), self.both(request.clone()).1);
+            join_all(synced).await;
+            let again = again.await;
+            // What still moves will be looked at for longer.
+            if again.iter().map(|(_, moment)| moment).ne(seen.iter().map(|(_, moment)| moment)) {
+                same = same.min(1);
+            }
+            seen = again;
+        }
+    }
+
+    /// Takes out what is the first's alone.
+    async fn without_ephemerals(&self, request: &Request, seen: &mut [(Result<Part, Error>, i64)]) {
+        let Some(((first, _), mirrors)) = seen.split_first_mut() else { return };
+        let there = match first {
+            Ok(Part::Names(names)) => {
+                let others: Vec<&String> = mirrors
+                    .iter()
+                    .filter_map(|(part, _)| match part {
+                        Ok(Part::Names(names)) => Some(names),
+                        _ => None,
+                    })
+                    .flatten()
+                    .collect();
+                let suspects: Vec<String> =
+                    names.iter().filter(|name| !others.contains(name)).cloned().collect();
+                let reads = suspects.iter().map(|name| Read::Exists(request.path.child(name)));
+                let found = self.first.conn.read_many(reads).await.unwrap_or_default();
+                let gone: Vec<&String> = suspects
+                    .iter()
+                    .zip(found)
+                    .filter(|(_, found)| match found {
+                        Ok(ReadReply::Exists(stat)) => stat.is_none_or(|stat| stat.is_ephemeral()),
+                        _ => false,
+                    })
+                    .map(|(name, _)| name)
+                    .collect();
+                names.retain(|name| !gone.contains(&name));
+                return;
+            }
+            Ok(Part::Absent | Part::Refused(_)) | Err(_) => return,
+            Ok(_) => self.first.conn.exists(&request.path).await,
+        };
+        if matches!(there, Ok(Some(stat)) if stat.is_ephemeral()) {
+            *first = Ok(Part::Absent);
+        }
+    }
+
+    /// What is wrong with an answer, if anything is.
+    fn difference(&self, request: &Request, seen: &[(Result<Part, Error>, i64)]) -> Option<Error> {
+        let ((first, _), mirrors) = seen.split_first()?;
+        let Ok(first) = first else { return None };
+        let mut differ = Vec::new();
+        for ((part, _), mirror) in mirrors.iter().zip(&self.mirrors) {
+            match part {
+                Err(err) => return Some(mirror.quorum.told(err.clone()).at(&request.path)),
+                Ok(part) if part == first => {}
+                Ok(part) => differ.push(shown(&mirror.quorum, first, part)),
+            }
+        }
+        (!differ.is_empty()).then(|| {
+            request.error(ErrorKind::Diverged).with_detail(format!(
+                "{}; see `zk global diff`, and mend it by `zk global repair`",
+                differ.join("; ")
+            ))
+        })
+    }
+}
+
+/// What an answer is compared by, and a number that moves with it.
+fn part(answer: Result<Reply, Error>) -> (Result<Part, Error>, i64) {
+    let of = |stat: &Stat| stat.mzxid.max(stat.pzxid);
+    match answer {
+        Ok(Reply::Node(node, _)) => {
+            let moment = of(&node.stat);
+            (Ok(Part::Data(node.data)), moment)
+        }
+        Ok(Reply::Children(children, _)) => {
+            let moment = of(&children.stat);
+            (Ok(Part::Names(children.names)), moment)
+        }
+        Ok(Reply::Exists(Some(stat), _)) => (Ok(Part::There), of(&stat)),
+        Ok(Reply::Exists(None, _)) => (Ok(Part::Absent), 0),
+        Ok(Reply::Acl(acl, stat)) => {
+            let mut entries: Vec<String> = acl.iter().map(ToString::to_string).collect();
+            entries.sort();
+            (Ok(Part::Acl(entries.join(", "))), i64::from(stat.aversion))
+        }
+        Err(err) if err.kind() == ErrorKind::NoNode => (Ok(Part::Absent), 0),
+        Err(err) if err.kind() == ErrorKind::NoAuth => (Ok(Part::Refused(err.kind())), 0),
+        Err(err) => (Err(err), 0),
+        Ok(_) => (Ok(Part::There), 0),
+    }
+}
+
+/// The parts in which a mirror differs from the first.
+fn shown(mirror: &Quorum, first: &Part, part: &Part) -> String {
+    match (first, part) {
+        (Part::Data(first), Part::Data(data)) => {
+            let same = first.iter().zip(data).take_while(|(one, other)| one == other).count();
+            format!(
+                "from byte {same} on the first has {} and {mirror} has {}",
+                excerpt(first, same),
+                excerpt(data, same)
+            )
+        }
+        (Part::Names(first), Part::Names(names)) => {
+            let only = |one: &[String], other: &[String]| {
+                let only: Vec<&str> =
+                    one.iter().filter(|name| !other.contains(name)).map(String::as_str).collect();
+                match only.len() {
+                    0 => "none".to_string(),
+                    count if count > 5 => {
+                        format!("{} and {} more", only[..5].join(", "), count - 5)
+                    }
+                    _ => only.join(", "),
+                }
+            };
+            format!(
+                "only the first has the children {}, only {mirror} has {}",
+                only(first, names),
+                only(names, first)
+            )
+        }
+        (first, part) => format!("the first has {}, {mirror} has {}", worded(first), worded(part)),
+    }
+}
+
+fn worded(part: &Part) -> String {
+    match part {
+        Part::Absent => "no node that is to be mirrored".into(),
+        Part::Acl(acl) => format!("the access list {acl}"),
+        Part::Refused(kind) => format!("an access list that says: {kind}"),
+        Part::There | Part::Data(_) | Part::Names(_) => "a node".into(),
+    }
+}
+
+fn excerpt(data: &[u8], from: usize) -> String {
+    let rest = data.get(from..).unwrap_or_default();
+    let start = &rest[..rest.len().min(SHOWN)];
+    let more = if rest.len() > SHOWN { "…" } else { "" };
+    format!("\"{}{more}\" ({} bytes in all)", start.escape_ascii(), data.len())
+}

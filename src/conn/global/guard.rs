@@ -1,0 +1,69 @@
+//! Writes to the first that happen only if it is who we took it for: each becomes a multi whose first
+//! step checks the identity. So even a quorum that came back empty between two calls takes none.
+
+use super::home::Home;
+use crate::error::{Error, ErrorKind};
+use crate::request::{MultiOp, MultiReply, Op, Reply, Request};
+
+/// How much more a write takes on its way than in the hands of its caller, in the most: on the
+/// mirrors, a check and a fence stand before it.
+pub(super) const ROOM: usize = 1024;
+
+/// How much of that is the check of the first's identity.
+pub(super) const CHECK: usize = 256;
+
+/// What was asked for, as steps; `None` for what no multi can do: a new access list.
+pub(super) fn steps(request: &Request) -> Option<Vec<MultiOp>> {
+    let path = request.path.clone();
+    Some(match &request.op {
+        Op::Create { data, options } => {
+            vec![MultiOp::Create { path, data: data.clone(), options: options.clone() }]
+        }
+        Op::Set { data, version } => {
+            vec![MultiOp::Set { path, data: data.clone(), version: *version }]
+        }
+        Op::Delete { version } => vec![MultiOp::Delete { path, version: *version }],
+        Op::Multi(ops) => ops.clone(),
+        _ => return None,
+    })
+}
+
+/// `steps`, behind the check of an identity that has `version`.
+pub(super) fn guarded(request: &Request, steps: &[MultiOp], home: &Home, version: i32) -> Request {
+    let ops = std::iter::once(home.check(version)).chain(steps.iter().cloned()).collect();
+    let mut guarded = Request::new(Op::Multi(ops), home.path().clone());
+    (guarded.deadline, guarded.session) = (request.deadline, request.session);
+    guarded
+}
+
+/// Why a guarded write was not done.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The quorum is not who we took it for.
+    Guard,
+    /// Something else, in the words of what was asked.
+    Other(Error),
+}
+
+/// The answer to a guarded write as one reply for each step.
+pub(super) fn opened(
+    request: &Request,
+    answer: Result<Reply, Error>,
+) -> Result<Vec<MultiReply>, Refusal> {
+    match answer {
+        Ok(Reply::Multi(mut replies)) if !replies.is_empty() => {
+            replies.remove(0);
+            Ok(replies)
+        }
+        Ok(_) => Err(Refusal::Other(
+            request
+                .error(ErrorKind::Unexpected)
+                .with_detail("the connection answered another question"),
+        )),
+        Err(err) => Err(match (err.index(), &request.op) {
+            (Some(0), _) => Refusal::Guard,
+            (Some(index), Op::Multi(_)) => Refusal::Other(err.at_index(Some(index - 1))),
+            (_, op) => Refusal::Other(err.at_index(None).during(op.name()).at(&request.path)),
+        }),
+    }
+}

@@ -1,0 +1,112 @@
+//! The nodes that a set keeps on each of its quorums, beside the tree of its users.
+//!
+//! ```text
+//! /zkcells/global            the identity of this quorum, as JSON
+//! /zkcells/global/fence-00   its version counts what mirrors were brought to, for 1/256 of all paths
+//!                 …
+//! /zkcells/global/fence-ff
+//! ```
+
+use bytes::Bytes;
+
+use super::identity::Identity;
+use crate::node::{Mode, Version};
+use crate::path::ZkPath;
+use crate::request::MultiOp;
+
+/// Where a set keeps its own nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Home(ZkPath);
+
+/// Which fence guards a path.
+pub(super) type FenceNo = u8;
+
+impl Home {
+    pub(super) fn new(path: ZkPath) -> Self {
+        Home(path)
+    }
+
+    /// The identity node.
+    pub(super) fn path(&self) -> &ZkPath {
+        &self.0
+    }
+
+    pub(super) fn fence(&self, number: FenceNo) -> ZkPath {
+        self.0.child(&format!("fence-{number:02x}"))
+    }
+
+    /// The fence of `path`: the same in every process and every release, so it is FNV-1a and not
+    /// whatever hash the standard library has today.
+    pub(super) fn fence_of(path: &ZkPath) -> FenceNo {
+        let hash = path.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        // Its lowest byte hardly depends on the last one of the path.
+        (hash ^ (hash >> 32)).to_le_bytes()[1]
+    }
+
+    /// Whether `path` is one of a set's own nodes.
+    pub(super) fn is_own(&self, path: &ZkPath) -> bool {
+        path.is_in(&self.0)
+    }
+
+    /// Whether `path` is part of the tree that all quorums hold: neither a set's own nodes and what
+    /// they stand on, nor those of ZooKeeper itself.
+    pub(super) fn is_mirrored(&self, path: &ZkPath) -> bool {
+        !self.0.is_in(path) && !self.is_own(path) && path.components().next() != Some("zookeeper")
+    }
+
+    /// Whether there may be nodes at or below `path` that all quorums hold.
+    pub(super) fn may_hold(&self, path: &ZkPath) -> bool {
+        self.is_mirrored(path) || (self.0.is_in(path) && path != &self.0)
+    }
+
+    /// Creates everything, all or nothing; what is above must be there.
+    pub(super) fn creation(&self, identity: &Identity) -> Vec<MultiOp> {
+        let create = |path: ZkPath, data: Bytes| {
+            let options = Mode::Persistent.into();
+            MultiOp::Create { path, data, options }
+        };
+        let mut ops = vec![create(self.0.clone(), identity.to_bytes())];
+        let numbers = FenceNo::MIN..=FenceNo::MAX;
+        ops.extend(numbers.map(|number| create(self.fence(number), Bytes::new())));
+        ops
+    }
+
+    /// The condition that the identity has not changed since it had this version.
+    pub(super) fn check(&self, version: i32) -> MultiOp {
+        MultiOp::Check { path: self.0.clone(), version: Version::Exact(version) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fence_of_a_path_never_changes() {
+        let of = |path: &str| Home::fence_of(&ZkPath::new(path).unwrap());
+        assert_eq!([of("/"), of("/a"), of("/zk/global/vt")], [43, 190, 232]);
+    }
+
+    #[test]
+    fn paths_that_differ_in_one_letter_have_many_fences() {
+        let fences: std::collections::HashSet<u8> = (0..1000)
+            .map(|n| Home::fence_of(&ZkPath::new(format!("/zk/global/n-{n:010}")).unwrap()))
+            .collect();
+        assert!(fences.len() > 200, "{}", fences.len());
+    }
+
+    #[test]
+    fn own_nodes_and_those_of_zookeeper_are_not_mirrored() {
+        let home = Home::new(ZkPath::new("/zkcells/global").unwrap());
+        let mirrored = |path: &str| home.is_mirrored(&ZkPath::new(path).unwrap());
+        for path in ["/", "/zkcells", "/zkcells/global", "/zkcells/global/fence-00", "/zookeeper/x"]
+        {
+            assert!(!mirrored(path), "{path}");
+        }
+        for path in ["/zk", "/zkcells/other", "/zkcells/globalx", "/zookeeperx"] {
+            assert!(mirrored(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A look at one quorum: who it is, where its fences stand, and what it holds at some paths.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use bytes::Bytes;
+
+use super::home::{FenceNo, Home};
+use super::identity::Identity;
+use super::quorum::Quorum;
+use crate::conn::Conn as _;
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind};
+use crate::node::{Acl, Stat};
+use crate::path::ZkPath;
+use crate::request::{Op, Read, ReadReply, Reply, Request};
+
+/// What a quorum holds at one path, as far as it was asked for and may be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// `None` where there is no node.
+    pub(super) stat: Option<Stat>,
+    pub(super) data: Option<Bytes>,
+    /// Never with hashes that are hidden from us: those are as good as not read.
+    pub(super) acl: Option<Vec<Acl>>,
+}
+
+impl Found {
+    /// The facts of what a mirror should have: nothing where there is no node, or an ephemeral one.
+    pub(super) fn to_mirror(&self) -> Option<Stat> {
+        self.stat.filter(|stat| !stat.is_ephemeral())
+    }
+}
+
+/// What one look has shown.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Who it is, and the version of the node that says so.
+    pub(super) identity: Result<(Identity, i32), Error>,
+    pub(super) fences: BTreeMap<FenceNo, i32>,
+    pub(super) nodes: BTreeMap<ZkPath, Found>,
+}
+
+/// How much is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    Stats,
+    /// Data and access lists, too.
+    All,
+}
+
+/// Whether a look must show all that anybody had been told before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Freshness {
+    AsItIs,
+    Synced,
+}
+
+/// What to look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct What<'a> {
+    pub(super) home: &'a Home,
+    pub(super) fences: &'a [FenceNo],
+    pub(super) paths: &'a [ZkPath],
+    pub(super) depth: Depth,
+    pub(super) freshness: Freshness,
+    pub(super) deadline: Deadline,
+}
+
+/// Looks at `quorum`. All requests are queued before this returns, in an order that makes a fence
+/// never newer than the nodes read behind it.
+pub(super) fn look(
+    quorum: &Quorum,
+    what: What<'_>,
+) -> impl Future<Output = Result<Look, Error>> + Send + use<> {
+    let call = |op: Op, path: &ZkPath| {
+        let mut request = Request::new(op, path.clone());
+        request.deadline = what.deadline;
+        quorum.conn.call(request)
+    };
+    let home = what.home.path();
+    let synced = (what.freshness == Freshness::Synced).then(|| call(Op::Sync, home));
+    let mut reads = vec![Read::Get(home.clone())];
+    reads.extend(what.fences.iter().map(|number| Read::Exists(what.home.fence(*number))));
+    for path in what.paths {
+        reads.push(Read::Exists(path.clone()));
+        if what.depth == Depth::All {
+            reads.push(Read::Get(path.clone()));
+        }
+    }
+    let many = call(Op::ReadMany(reads), home);
+    let acls: Vec<_> = match what.depth {
+        Depth::All => what.paths.iter().map(|path| call(Op::Acl, path)).collect(),
+        Depth::Stats => Vec::new(),
+    };
+    let (quorum, fences, depth) = (quorum.clone(), what.fences.to_vec(), what.depth);
+    let paths = what.paths.to_vec();
+    async move {
+        if let Some(synced) = synced {
+            synced.await?;
+        }
+        let Reply::Many(found) = many.await? else { return Err(odd()) };
+        let mut found = found.into_iter();
+        let identity = match found.next() {
+            Some(Ok(ReadReply::Node(node))) => quorum.identity(Ok(node)),
+            Some(Err(err)) => quorum.identity(Err(err)),
+            _ => return Err(odd()),
+        };
+        let mut look = Look { identity, fences: BTreeMap::new(), nodes: BTreeMap::new() };
+        for number in fences {
+            match found.next() {
+                Some(Ok(ReadReply::Exists(Some(stat)))) => {
+                    look.fences.insert(number, stat.version);
+                }
+                // Whoever has an identity has fences, unless somebody deleted them.
+                Some(Ok(ReadReply::Exists(None))) => {}
+                Some(Err(err)) => return Err(err),
+                _ => return Err(odd()),
+            }
+        }
+        for path in &paths {
+            let mut node = Found::default();
+            match found.next() {
+                Some(Ok(ReadReply::Exists(stat))) => node.stat = stat,
+                Some(Err(err)) => return Err(err),
+                _ => return Err(odd()),
+            }
+            if depth == Depth::All {
+                match found.next() {
+                    Some(Ok(ReadReply::Node(read))) => {
+                        (node.stat, node.data) = (Some(read.stat), Some(read.data));
+                    }
+                    Some(Err(err)) if err.kind() == ErrorKind::NoNode => node.stat = None,
+                    Some(Err(err)) if err.kind() == ErrorKind::NoAuth => {}
+                    Some(Err(err)) => return Err(err),
+                    _ => return Err(odd()),
+                }
+            }
+            look.nodes.insert(path.clone(), node);
+        }
+        for (path, acl) in paths.iter().zip(acls) {
+            let acl = match acl.await {
+                Ok(Reply::Acl(acl, _)) => Some(acl).filter(|acl| !acl.iter().any(is_hidden)),
+                Err(err) if matches!(err.kind(), ErrorKind::NoNode | ErrorKind::NoAuth) => None,
+                Err(err) => return Err(err),
+                Ok(_) => return Err(odd()),
+            };
+            if let Some(node) = look.nodes.get_mut(path) {
+                node.acl = acl;
+            }
+        }
+        Ok(look)
+    }
+}
+
+/// Whether servers keep the hash of a password from us: they do from who may not set the list.
+fn is_hidden(entry: &Acl) -> bool {
+    entry.scheme == "digest" && entry.id.ends_with(":x")
+}
+
+fn odd() -> Error {
+    Error::new("look", "", ErrorKind::Unexpected)
+        .with_detail("the connection answered another question")
+}

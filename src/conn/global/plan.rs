@@ -1,0 +1,239 @@
+//! What has to be written on a mirror so that it holds what the first holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::look::{Depth, Found};
+use crate::error::{Error, ErrorKind};
+use crate::node::{Acl, CreateOptions, Mode, Stat, Version};
+use crate::path::ZkPath;
+use crate::request::MultiOp;
+
+/// What a write of ours left at a path, for what this identity may write and not read. It counts only
+/// for as long as the first still shows the numbers of that write.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Left {
+    pub(super) data: Option<(Bytes, Option<i64>)>,
+    pub(super) acl: Option<(Vec<Acl>, i32)>,
+    /// How a new node is to live. Servers do not tell it, so who was not there makes a persistent
+    /// one.
+    pub(super) mode: Mode,
+}
+
+impl Left {
+    /// Fills in what could not be read.
+    pub(super) fn complete(&self, found: &mut Found) {
+        let Some(stat) = found.stat else { return };
+        if let (None, Some((data, mzxid))) = (&found.data, &self.data)
+            && mzxid.map_or(stat.version == 0, |mzxid| mzxid == stat.mzxid)
+        {
+            found.data = Some(data.clone());
+        }
+        if let (None, Some((acl, aversion))) = (&found.acl, &self.acl)
+            && *aversion == stat.aversion
+        {
+            found.acl = Some(acl.clone());
+        }
+    }
+}
+
+/// What both sides hold at one path.
+#[derive(Debug)]
+pub(super) struct Pair<'a> {
+    pub(super) path: &'a ZkPath,
+    pub(super) first: Found,
+    pub(super) mirror: Found,
+    pub(super) mode: Mode,
+    /// Whether it may be left open what its data is, where that may not be read: who set the access
+    /// list alone may have shut himself out.
+    pub(super) is_list_only: bool,
+}
+
+/// The writes that make a mirror agree.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) ops: Vec<MultiOp>,
+    /// New access lists, which no multi can set, each with the facts of the node that gets it.
+    pub(super) acls: Vec<(ZkPath, Vec<Acl>, Stat)>,
+    /// Whether it takes another look afterwards.
+    pub(super) again: bool,
+}
+
+/// Compares all pairs. The paths at which `Ok` has nothing to say agree.
+///
+/// # Errors
+///
+/// `NoAuth` where what the first holds must be known and may not be read.
+pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
+    let mut made: BTreeMap<usize, Vec<MultiOp>> = BTreeMap::new();
+    let mut ended: BTreeMap<usize, Vec<MultiOp>> = BTreeMap::new();
+    let mut plan = Plan::default();
+    for pair in pairs {
+        let path = pair.path.clone();
+        let level = path.components().count();
+        match (pair.first.to_mirror(), pair.mirror.stat) {
+            (None, None) => {}
+            (None, Some(there)) => {
+                let version = Version::Exact(there.version);
+                ended.entry(level).or_default().push(MultiOp::Delete { path, version });
+            }
+            (Some(_), None) => {
+                let data = pair.first.data.clone().ok_or_else(|| unreadable(pair.path, "data"))?;
+                let acl =
+                    pair.first.acl.clone().ok_or_else(|| unreadable(pair.path, "access list"))?;
+                let mode = match pair.mode {
+                    Mode::TtlSequential(ttl) => Mode::Ttl(ttl),
+                    Mode::PersistentSequential => Mode::Persistent,
+                    mode => mode,
+                };
+                let options = CreateOptions::from(mode).with_acl(acl);
+                made.entry(level).or_default().push(MultiOp::Create { path, data, options });
+            }
+            (Some(_), Some(there)) => {
+                let hides = depth == Depth::All && pair.mirror.data.is_none();
+                let acl =
+                    pair.first.acl.as_ref().filter(|acl| {
+                        depth == Depth::All && !same(acl, pair.mirror.acl.as_deref())
+                    });
+                match (&pair.first.data, &pair.mirror.data) {
+                    // With the new list it may be read, and need not be written.
+                    (_, None) if hides && acl.is_some() => plan.again = true,
+                    (None, _) if pair.is_list_only => {}
+                    (None, _) => return Err(unreadable(pair.path, "data")),
+                    (Some(data), Some(read)) if data == read => {}
+                    (Some(data), _) => {
+                        let version = Version::Exact(there.version);
+                        let op = MultiOp::Set { path: path.clone(), data: data.clone(), version };
+                        made.entry(level).or_default().push(op);
+                    }
+                }
+                if let Some(acl) = acl {
+                    plan.acls.push((path, acl.clone(), there));
+                }
+            }
+        }
+    }
+    plan.ops.extend(ended.into_values().rev().flatten());
+    plan.ops.extend(made.into_values().flatten());
+    Ok(plan)
+}
+
+/// Whether two access lists grant the same; their order does not matter.
+pub(super) fn same(one: &[Acl], other: Option<&[Acl]>) -> bool {
+    let set = |acl: &[Acl]| -> BTreeSet<(u32, String, String)> {
+        let entries = acl.iter();
+        entries.map(|a| (a.perms.bits(), a.scheme.clone(), a.id.clone())).collect()
+    };
+    other.is_some_and(|other| set(one) == set(other))
+}
+
+fn unreadable(path: &ZkPath, what: &str) -> Error {
+    Error::new("mirror", path, ErrorKind::NoAuth).with_detail(format!(
+        "its {what} on the first may not be read by this identity, so it cannot be mirrored; \
+         add an identity with READ and ADMIN to the cell"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Perms;
+
+    fn there(version: i32, data: &str) -> Found {
+        Found {
+            stat: Some(Stat { version, ..Stat::default() }),
+            data: Some(Bytes::copy_from_slice(data.as_bytes())),
+            acl: Some(Acl::open()),
+        }
+    }
+
+    fn of(first: Found, mirror: Found) -> Result<Plan, Error> {
+        let path = ZkPath::new("/a").unwrap();
+        plan(
+            &[Pair { path: &path, first, mirror, mode: Mode::Persistent, is_list_only: false }],
+            Depth::All,
+        )
+    }
+
+    #[test]
+    fn what_agrees_needs_nothing() {
+        assert_eq!(of(Found::default(), Found::default()).unwrap(), Plan::default());
+        assert_eq!(of(there(7, "x"), there(1, "x")).unwrap(), Plan::default());
+    }
+
+    #[test]
+    fn each_write_is_bound_to_the_mirrors_own_version() {
+        let set = of(there(7, "x"), there(1, "y")).unwrap();
+        assert!(matches!(&set.ops[..], [MultiOp::Set { version: Version::Exact(1), .. }]));
+        let delete = of(Found::default(), there(3, "y")).unwrap();
+        assert!(matches!(&delete.ops[..], [MultiOp::Delete { version: Version::Exact(3), .. }]));
+    }
+
+    #[test]
+    fn an_ephemeral_is_nothing_to_a_mirror() {
+        let mut first = there(0, "x");
+        first.stat = Some(Stat { ephemeral_owner: 7, ..Stat::default() });
+        assert_eq!(of(first, Found::default()).unwrap(), Plan::default());
+    }
+
+    #[test]
+    fn a_list_in_another_order_is_the_same() {
+        let bob = Acl::digest(Perms::ALL, "bob", "x");
+        let (mut first, mut mirror) = (there(0, "x"), there(0, "x"));
+        first.acl = Some(vec![Acl::world(Perms::READ), bob.clone()]);
+        mirror.acl = Some(vec![bob.clone(), Acl::world(Perms::READ)]);
+        assert_eq!(of(first.clone(), mirror.clone()).unwrap(), Plan::default());
+        mirror.acl = Some(vec![bob]);
+        assert_eq!(of(first, mirror).unwrap().acls.len(), 1);
+    }
+
+    #[test]
+    fn what_a_list_hides_is_looked_at_again_under_the_new_one() {
+        let mut mirror = there(0, "x");
+        (mirror.data, mirror.acl) = (None, Some(vec![Acl::world(Perms::ADMIN)]));
+        let plan = of(there(0, "x"), mirror).unwrap();
+        assert!(plan.ops.is_empty() && plan.acls.len() == 1 && plan.again);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_made_up() {
+        let mut first = there(0, "x");
+        first.acl = None;
+        let err = of(first, Found::default()).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::NoAuth);
+    }
+
+    #[test]
+    fn what_a_write_left_counts_only_while_it_is_there() {
+        let left = Left { data: Some((Bytes::from("x"), Some(5))), ..Left::default() };
+        let stat = |mzxid| Found {
+            stat: Some(Stat { mzxid, version: 1, ..Stat::default() }),
+            ..Found::default()
+        };
+        let (mut ours, mut others) = (stat(5), stat(6));
+        left.complete(&mut ours);
+        left.complete(&mut others);
+        assert_eq!((ours.data, others.data), (Some(Bytes::from("x")), None));
+    }
+
+    #[test]
+    fn deletes_go_up_and_creates_go_down() {
+        let paths: Vec<ZkPath> =
+            ["/a", "/a/b", "/c", "/c/d"].iter().map(|path| ZkPath::new(path).unwrap()).collect();
+        let pairs: Vec<Pair<'_>> = paths
+            .iter()
+            .map(|path| {
+                let gone = path.as_str().starts_with("/a");
+                let (first, mirror) = match gone {
+                    true => (Found::default(), there(0, "")),
+                    false => (there(0, ""), Found::default()),
+                };
+                Pair { path, first, mirror, mode: Mode::Persistent, is_list_only: false }
+            })
+            .collect();
+        let plan = plan(&pairs, Depth::All).unwrap();
+        let order: Vec<&str> = plan.ops.iter().map(|op| op.path().as_str()).collect();
+        assert_eq!(order, ["/a/b", "/a", "/c", "/c/d"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! One quorum of a set: its connection, and what it is called in messages.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::identity::{Identity, Wrong};
+use crate::conn::Conn;
+use crate::error::{Error, ErrorKind};
+use crate::node::Node;
+
+/// A quorum of a set, counted from 1; the first is number 1.
+#[derive(Clone, Debug)]
+pub(super) struct Quorum {
+    pub(super) number: usize,
+    pub(super) conn: Arc<dyn Conn>,
+}
+
+impl Quorum {
+    /// `err`, saying where it came from.
+    pub(super) fn blame(&self, err: &Error) -> String {
+        match err.detail() {
+            // It has been said already.
+            Some(detail) if err.kind() == ErrorKind::WrongQuorum => detail.to_string(),
+            Some(detail) => format!("{self}: {}: {detail}", err.kind()),
+            None if err.path().is_empty() => format!("{self}: {}", err.kind()),
+            None => format!("{self}: {} {}: {}", err.op(), err.path(), err.kind()),
+        }
+    }
+
+    /// The same, saying where it came from.
+    pub(super) fn told(&self, err: Error) -> Error {
+        let detail = self.blame(&err);
+        err.with_detail(detail)
+    }
+
+    /// The error for a quorum that is not the one that it is used as.
+    pub(super) fn wrong(&self, why: &Wrong) -> Error {
+        Error::new("identity", "", ErrorKind::WrongQuorum).with_detail(format!("{self} {why}"))
+    }
+
+    /// The identity in an answer, with its version.
+    pub(super) fn identity(&self, answer: Result<Node, Error>) -> Result<(Identity, i32), Error> {
+        match answer {
+            Ok(node) => match Identity::parse(&node.data) {
+                Ok(identity) => Ok((identity, node.stat.version)),
+                Err(why) => Err(self.wrong(&Wrong::Unreadable(why))),
+            },
+            Err(err) if err.kind() == ErrorKind::NoNode => Err(self.wrong(&Wrong::Missing)),
+            Err(err) => Err(err),
+        }
+    }
+}
+
+impl fmt::Display for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            1 => write!(f, "quorum 1, the first, {}", self.conn),
+            number => write!(f, "quorum {number}, a mirror, {}", self.conn),
+        }
+    }
+}

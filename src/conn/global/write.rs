@@ -1,0 +1,256 @@
+//! A write: to the first, which decides, and then to all mirrors side by side.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future::join;
+use tokio::sync::mpsc;
+
+use super::gate::Pass;
+use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
+use super::home::Home;
+use super::look::{Freshness, Look, What, look};
+use super::mirror::Job;
+use super::owed::Debt;
+use super::touched::{Answered, Touched, stats};
+use super::{Busy, Shared, who};
+use crate::background::KEEPER;
+use crate::conn::{Conn as _, Responder};
+use crate::error::{Error, ErrorKind};
+use crate::path::ZkPath;
+use crate::request::{MAX_REQUEST, MultiOp, Op, Read, Reply, Request};
+
+impl Shared {
+    /// Sends a write to the first, in its turn, and sees to the mirrors.
+    pub(super) fn write(
+        self: &Arc<Self>,
+        request: Request,
+        pass: Pass,
+        mut responder: Responder<Reply>,
+        busy: Busy,
+    ) {
+        let steps = steps(&request).unwrap_or_default();
+        if let Err(err) = self.check_write(&request, &steps) {
+            return responder.send(Err(err));
+        }
+        let touched = Touched::new(self, &request, &steps);
+        let moment = self.tick();
+        let call = |op: Op, path: &ZkPath| {
+            let mut call = Request::new(op, path.clone());
+            (call.deadline, call.session) = (request.deadline, request.session);
+            self.first.conn.call(call)
+        };
+        let exist = |paths: &[ZkPath]| {
+            let reads = paths.iter().cloned().map(Read::Exists).collect();
+            let asked = paths.first().map(|path| call(Op::ReadMany(reads), path));
+            (paths.to_vec(), asked)
+        };
+        // What was ephemeral is the first's alone, also when it ends; of others nobody need ask.
+        let own: Vec<ZkPath> = {
+            let own = self.own();
+            touched.deleted.iter().filter(|path| own.contains(*path)).cloned().collect()
+        };
+        let before = exist(&own);
+        let answer = first_answer(self, &request, &steps, pass.version);
+        let paths: Vec<ZkPath> = touched.paths.iter().cloned().collect();
+        let created = exist(&touched.created);
+        let fences: BTreeSet<_> = paths.iter().map(Home::fence_of).collect();
+        let fences: Vec<_> = fences.into_iter().collect();
+        let what = What {
+            home: &self.home,
+            fences: &fences,
+            paths: &paths,
+            depth: touched.depth,
+            freshness: Freshness::AsItIs,
+            deadline: request.deadline,
+        };
+        let is_foreseen = !paths.is_empty() && touched.numbered.is_empty();
+        let early: Vec<_> = self
+            .mirrors
+            .iter()
+            .map(|mirror| is_foreseen.then(|| look(&mirror.quorum, what)))
+            .collect();
+
+        let shared = self.clone();
+        let work = async move {
+            let _busy = busy;
+            let answered = tokio::select! {
+                answered = answer => answered,
+                // It runs on if it was sent, and nobody will be told.
+                () = responder.withdrawn() => {
+                    let err = request.error(ErrorKind::OutcomeUnknown);
+                    return shared.owe_all(touched.debts(), &err);
+                }
+            };
+            let answered = match answered {
+                Ok(answered) => answered,
+                Err(Refusal::Guard) => {
+                    let err = shared.wrong_first(&request).await;
+                    return responder.send(Err(err));
+                }
+                Err(Refusal::Other(err)) => {
+                    if err.kind() == ErrorKind::OutcomeUnknown {
+                        shared.owe_all(touched.debts(), &err);
+                    }
+                    return responder.send(Err(err));
+                }
+            };
+            let before = stats(before).await;
+            let outcome = answered.outcome(&shared, &request, &steps, &before);
+            // Servers before 3.8.2 do not tell it in a multi; it is read while mirrors are at work.
+            let reply = async {
+                let created = stats(created).await;
+                answered.reply(&shared, &request, &created).await
+            };
+            if outcome.paths.is_empty() || shared.mirrors.is_empty() {
+                return responder.send(reply.await);
+            }
+            let job = Arc::new(Job {
+                moment,
+                paths: outcome.paths,
+                first: outcome.first,
+                left: outcome.left,
+                depth: touched.depth,
+                identity: pass.identity,
+                deadline: request.deadline,
+            });
+            let (enough, reply) = join(shared.mirror(&request, job, early), reply).await;
+            responder.send(enough.and(reply));
+        };
+        // Without a thread the responder is dropped, and tells it.
+        let _ = KEEPER.spawn(work);
+    }
+
+    /// Refuses what could be written on the first and not on the mirrors, and what is not the user's.
+    fn check_write(&self, request: &Request, steps: &[MultiOp]) -> Result<(), Error> {
+        let paths = steps.iter().map(MultiOp::path);
+        let own = paths.chain([&request.path]).find(|path| self.home.is_own(path));
+        if let Some(own) = own {
+            let err = Error::new(request.op.name(), own, ErrorKind::ReadOnly);
+            return Err(err.with_detail("it belongs to the set of quorums itself"));
+        }
+        let size = request.wire_size();
+        // On a mirror each step may go alone, behind a check and some fences.
+        let largest = steps.iter().map(MultiOp::wire_size).max().unwrap_or(size);
+        if size + CHECK > MAX_REQUEST || largest + ROOM > MAX_REQUEST {
+            let most = MAX_REQUEST - ROOM;
+            return Err(request.error(ErrorKind::TooLarge).with_detail(format!(
+                "the request has {size} bytes and sets of quorums take {most}; store less in one node"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Why a write was barred by its guard.
+    async fn wrong_first(&self, request: &Request) -> Error {
+        self.doubt();
+        match who::agree(self, request.deadline).await {
+            Ok(_) => request
+                .error(ErrorKind::NotSent)
+                .with_detail("the identity of the first has changed meanwhile; call again"),
+            Err(err) => request.error(err.kind()).with_detail(err.detail().unwrap_or_default()),
+        }
+    }
+
+    fn owe_all(self: &Arc<Self>, debts: Vec<Debt>, why: &Error) {
+        for index in 0..self.mirrors.len() {
+            self.owe(index, debts.clone(), why);
+        }
+    }
+
+    /// Brings all mirrors up side by side, and returns when enough of them are.
+    async fn mirror<F>(
+        self: &Arc<Self>,
+        request: &Request,
+        job: Arc<Job>,
+        early: Vec<Option<F>>,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<Look, Error>> + Send + 'static,
+    {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        for (index, early) in early.into_iter().enumerate() {
+            let (shared, job, tell) = (self.clone(), job.clone(), tell.clone());
+            let busy = self.busy();
+            let up = async move {
+                let _busy = busy;
+                let Some(mirror) = shared.mirrors.get(index) else { return };
+                let bringing = async {
+                    let early = match early {
+                        Some(early) => early.await.ok(),
+                        None => None,
+                    };
+                    mirror.bring_up(&shared, &job, early).await
+                };
+                let done = tokio::time::timeout(job.deadline.remaining(), bringing).await;
+                let done = done.unwrap_or_else(|_| {
+                    Err(Error::new("mirror", "", ErrorKind::Timeout)
+                        .with_detail("it was not done by the deadline"))
+                });
+                if let Err(err) = &done {
+                    shared.owe(index, job.paths.iter().cloned().map(Debt::Node), err);
+                }
+                // Nobody listens once enough have answered.
+                let _ = tell.send((index, done));
+            };
+            // It is told below as one that did not answer.
+            let _ = KEEPER.spawn(up);
+        }
+        drop(tell);
+        let required = self.required();
+        let (mut have, mut lack) = (Vec::new(), Vec::new());
+        while have.len() < required
+            && let Some((index, done)) = told.recv().await
+        {
+            match done {
+                Ok(()) => have.push(index),
+                Err(err) => lack.push((index, err)),
+            }
+        }
+        match have.len() >= required {
+            true => Ok(()),
+            false => Err(self.not_mirrored(request, &have, &lack)),
+        }
+    }
+
+    /// Who has a write that too few have, who has not, and what to do.
+    fn not_mirrored(&self, request: &Request, have: &[usize], lack: &[(usize, Error)]) -> Error {
+        let mirror = |index: &usize| self.mirrors.get(*index);
+        let mut on = vec![self.first.to_string()];
+        on.extend(have.iter().filter_map(mirror).map(|mirror| mirror.quorum.to_string()));
+        let off: Vec<String> =
+            lack.iter().filter_map(|(index, err)| Some(mirror(index)?.quorum.blame(err))).collect();
+        request.error(ErrorKind::NotMirrored).with_detail(format!(
+            "the write stands on {}; not on {}; it is brought there while this connection lives, and \
+             after that by `zk global repair`",
+            on.join(" and "),
+            off.join("; nor on "),
+        ))
+    }
+}
+
+/// Sends the write itself. A new access list cannot stand in a multi: its guard goes before it.
+fn first_answer(
+    shared: &Shared,
+    request: &Request,
+    steps: &[MultiOp],
+    version: i32,
+) -> impl Future<Output = Result<Answered, Refusal>> + Send + use<> {
+    let guarded = guarded(request, steps, &shared.home, version);
+    let multi = shared.first.conn.call(guarded);
+    let acl =
+        matches!(request.op, Op::SetAcl { .. }).then(|| shared.first.conn.call(request.clone()));
+    let request = request.clone();
+    async move {
+        let replies = opened(&request, multi.await);
+        let Some(acl) = acl else { return Ok(Answered { replies: replies?, acl: None }) };
+        if let Err(Refusal::Guard) = replies {
+            return Err(Refusal::Guard);
+        }
+        match acl.await {
+            Ok(Reply::Stat(stat)) => Ok(Answered { replies: Vec::new(), acl: Some(stat) }),
+            Ok(_) => Err(Refusal::Other(request.error(ErrorKind::Unexpected))),
+            Err(err) => Err(Refusal::Other(err)),
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! A `GlobalConn` on real quorums that are killed, cut off and emptied: what was acknowledged is kept,
+//! mirrors end where the first is, and nobody is wiped.
+//!
+//! `ZKCELLS_SEED` repeats the choices of a run, `ZKCELLS_SECONDS` makes the random faults last longer.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::{BoxFuture, join, join_all};
+use support::random::{random, rounds};
+use support::soon;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use zkcells::repair::{self, Kind};
+use zkcells::testing::cells::fresh_root;
+use zkcells::testing::history::Workload;
+use zkcells::testing::proxy::{Direction, FaultProxy, OpKind};
+use zkcells::testing::servers::Ensemble;
+use zkcells::{
+    Acl, Conn, ConnExt as _, CreateOptions, Error, ErrorKind, GlobalConn, GlobalOptions, Mode,
+    Multi, Perms, Rejoin, Require, SessionOptions, Version, Within, ZkConn, ZkPath, tree,
+};
+
+/// A quorum of one server, behind a proxy.
+struct Site {
+    ensemble: Ensemble,
+    proxy: FaultProxy,
+}
+
+/// Three quorums that the tests below share, one at a time; each finds them mended.
+struct Sites(Vec<Site>);
+
+async fn sites() -> MutexGuard<'static, Sites> {
+    static SHARED: OnceCell<Mutex<Sites>> = OnceCell::const_new();
+    let start = || async {
+        let sites = join_all((0..3).map(|_| async {
+            let ensemble = Ensemble::start(1).await.unwrap();
+            let proxy = FaultProxy::to(ensemble.addr(1)).await.unwrap();
+            Site { ensemble, proxy }
+        }));
+        Mutex::new(Sites(sites.await))
+    };
+    let sites = SHARED.get_or_init(start).await.lock().await;
+    sites.mend().await;
+    sites
+}
+
+impl Sites {
+    async fn mend(&self) {
+        for site in &self.0 {
+            site.proxy.heal();
+            site.proxy.join();
+            site.proxy.delay(Duration::ZERO);
+        }
+        join_all(self.0.iter().map(|site| site.ensemble.mend())).await;
+    }
+
+    /// A client of the set that lives at `home`, with the quorums in this order.
+    fn client_of(&self, order: &[usize], options: GlobalOptions) -> Arc<GlobalConn> {
+        let session = SessionOptions::default().with_session_timeout(Duration::from_secs(8));
+        let conns = order.iter().map(|index| {
+            let conn = ZkConn::new(&self.0[*index].proxy.addr(), session.clone()).unwrap();
+            Arc::new(conn) as Arc<dyn Conn>
+        });
+        Arc::new(GlobalConn::new(conns, options))
+    }
+
+    fn client(&self, home: &Home) -> Arc<GlobalConn> {
+        self.client_of(&[0, 1, 2], home.options())
+    }
+
+    /// Connections past the proxies, one for each quorum.
+    fn direct(&self) -> Vec<ZkConn> {
+        let conn = |site: &Site| ZkConn::new(site.ensemble.addr(1), SessionOptions::default());
+        self.0.iter().map(|site| conn(site).unwrap()).collect()
+    }
+
+    async fn restart(&self, index: usize) {
+        self.0[index].ensemble.restart(1);
+        self.0[index].ensemble.until_serving(1).await;
+    }
+
+    async fn wipe(&self, index: usize) {
+        self.0[index].ensemble.wipe(1);
+        self.0[index].ensemble.until_serving(1).await;
+    }
+}
+
+/// A set of its own for each test, and a tree of its own in it.
+struct Home {
+    home: ZkPath,
+    root: String,
+}
+
+impl Home {
+    async fn new(sites: &Sites) -> Home {
+        let name = fresh_root();
+        let home = ZkPath::new(format!("/zkcells/{name}")).unwrap();
+        let home = Home { home, root: format!("/{name}") };
+        let conn = sites.client(&home);
+        conn.init().await.unwrap();
+        conn.create(&home.root, "", Mode::Persistent).await.unwrap();
+        conn.close().await.unwrap();
+        home
+    }
+
+    fn options(&self) -> GlobalOptions {
+        GlobalOptions::default().with_home(self.home.clone())
+    }
+
+    fn at(&self, relative: &str) -> String {
+        format!("{}{relative}", self.root)
+    }
+}
+
+async fn diff(conn: &Arc<GlobalConn>, root: &str) -> Vec<(String, usize, Kind)> {
+    let mut diff = repair::diff(conn, root).unwrap();
+    let mut found = Vec::new();
+    while let Some(one) = diff.next().await {
+        let one = one.unwrap();
+        found.push((one.path.to_string(), one.quorum, one.kind));
+    }
+    found
+}
+
+/// Mends all, and says how much that was.
+async fn mend(conn: &Arc<GlobalConn>, root: &str) -> usize {
+    let mut repair = repair::repair(conn, root).unwrap();
+    let mut mended = 0;
+    while let Some(one) = repair.next().await {
+        one.unwrap();
+        mended += 1;
+    }
+    mended
+}
+
+/// Waits until a client owes its mirrors nothing more.
+async fn settled(conn: &GlobalConn) {
+    let done = tokio::time::timeout(Duration::from_secs(60), conn.settled()).await;
+    assert!(done.is_ok(), "{conn} still owes {}", conn.owed());
+}
+
+// --- each kind of write, each quorum, each moment ---------------------------------------------
+
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    Create,
+    Numbered,
+    Set,
+    Delete,
+    SetAcl,
+    Multi,
+}
+
+impl Write {
+    const ALL: [Write; 6] =
+        [Write::Create, Write::Numbered, Write::Set, Write::Delete, Write::SetAcl, Write::Multi];
+
+    async fn prepare(conn: &dyn Conn, at: &str) {
+        for node in ["", "/set", "/delete", "/acl", "/multi"] {
+            conn.create(format!("{at}{node}"), "old", Mode::Persistent).await.unwrap();
+        }
+    }
+
+    fn call(self, conn: &dyn Conn, at: &str) -> BoxFuture<'static, Result<(), Error>> {
+        let any = Version::Any;
+        match self {
+            Write::Create => {
+                let options = CreateOptions::from(Mode::Persistent).with_acl(new_acl());
+                let answer = conn.create(format!("{at}/create"), "new", options);
+                Box::pin(async move { answer.await.map(drop) })
+            }
+            Write::Numbered => {
+                let answer = conn.create(format!("{at}/n-"), "new", Mode::PersistentSequential);
+                Box::pin(async move { answer.await.map(drop) })
+            }
+            Write::Set => {
+                let answer = conn.set(format!("{at}/set"), "new", Version::Exact(0));
+                Box::pin(async move { answer.await.map(drop) })
+            }
+            Write::Delete => Box::pin(conn.delete(format!("{at}/delete"), any)),
+            Write::SetAcl => {
+                let answer = conn.set_acl(format!("{at}/acl"), new_acl(), any);
+                Box::pin(async move { answer.await.map(drop) })
+            }
+            Write::Multi => {
+                let steps = Multi::new().set(format!("{at}/multi"), "new", any).create(
+                    format!("{at}/multi/made"),
+                    "",
+                    Mode::Persistent,
+                );
+                let answer = conn.multi(steps);
+                Box::pin(async move { answer.await.map(drop) })
+            }
+        }
+    }
+
+    async fn is_there(self, conn: &dyn Conn, at: &str) -> bool {
+        let data = async |node: &str| conn.get(format!("{at}{node}")).await.map(|node| node.data);
+        match self {
+            Write::Create => data("/create").await.is_ok_and(|data| data == "new"),
+            Write::Numbered => {
+                let names = conn.children(at).await.unwrap().names;
+                names.iter().any(|name| name.starts_with("n-"))
+            }
+            Write::Set => data("/set").await.unwrap() == "new",
+            Write::Delete => data("/delete").await.is_err(),
+            Write::SetAcl => conn.acl(format!("{at}/acl")).await.unwrap().0 == new_acl(),
+            Write::Multi => {
+                let made = data("/multi/made").await.is_ok();
+                assert_eq!(made, data("/multi").await.unwrap() == "new", "half a multi");
+                made
+            }
+        }
+    }
+}
+
+fn new_acl() -> Vec<Acl> {
+    vec![Acl::world(Perms::READ | Perms::WRITE | Perms::CREATE | Perms::ADMIN)]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Moment {
+    Before,
+    During,
+    After,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quorum_that_is_killed_at_any_moment_of_a_write_loses_none() {
+    let sites = sites().await;
+    let home = Home::new(&sites).await;
+    let conn = sites.client(&home);
+    let briefly = Within::new(conn.clone(), Duration::from_secs(1));
+    for killed in 0..3 {
+        for moment in [Moment::Before, Moment::During, Moment::After] {
+            let what = format!("quorum {} killed {moment:?}", killed + 1);
+            let at = home.at(&format!("/{killed}-{moment:?}"));
+            Write::prepare(&conn, &at).await;
+            let Site { ensemble, proxy } = &sites.0[killed];
+            if moment == Moment::Before {
+                ensemble.kill(1);
+            }
+            if moment == Moment::During {
+                proxy.black_hole(Direction::ToClient);
+            }
+            let held = proxy.bites().held;
+            let calls = join_all(Write::ALL.map(|write| write.call(&briefly, &at)));
+            let answers = if moment == Moment::During {
+                let kill = async {
+                    proxy.until(|bites| bites.held > held).await;
+                    ensemble.kill(1);
+                    proxy.cut();
+                    proxy.heal();
+                };
+                join(calls, kill).await.0
+            } else {
+                calls.await
+            };
+            if moment == Moment::After {
+                ensemble.kill(1);
+            }
+            sites.restart(killed).await;
+            settled(&conn).await;
+            let direct = sites.direct();
+            for (write, answer) in Write::ALL.iter().zip(answers) {
+                let kind = answer.map_err(|err| err.kind());
+                match (moment, killed) {
+                    (Moment::After, _) => assert_eq!(kind, Ok(()), "{what}, {write:?}"),
+                    // Whether it was sent, who has not noticed yet cannot know; it was not carried out.
+                    (Moment::Before, 0) => {
+                        let is_failure =
+                            matches!(kind, Err(ErrorKind::NotSent | ErrorKind::OutcomeUnknown));
+                        assert!(is_failure, "{what}, {write:?}: {kind:?}");
+                        let is_there = write.is_there(&direct[0], &at).await;
+                        assert!(!is_there, "{what}, {write:?}");
+                    }
+                    (Moment::Before, _) => {
+                        assert_eq!(kind, Err(ErrorKind::NotMirrored), "{what}, {write:?}");
+                    }
+                    (Moment::During, _) => {}
+                }
+                let is_there = write.is_there(&direct[0], &at).await;
+                match kind {
+                    Ok(()) | Err(ErrorKind::NotMirrored) => {
+                        assert!(is_there, "{what}, {write:?}: {kind:?} and not there");
+                    }
+                    Err(ErrorKind::NotSent) => {
+                        assert!(!is_there, "{what}, {write:?}: {kind:?} and there");
+                    }
+                    Err(ErrorKind::OutcomeUnknown) => {}
+                    Err(kind) => panic!("{what}, {write:?}: {kind}"),
+                }
+                for mirror in &direct[1..] {
+                    assert_eq!(write.is_there(mirror, &at).await, is_there, "{what}, {write:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(diff(&conn, &home.root).await, []);
+    conn.close().await.unwrap();
+}
+
+// --- two writers ------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_writers_of_one_node_under_faults_leave_no_mirror_apart() {
+    let sites = sites().await;
+    let home = Home::new(&sites).await;
+    let mut random = random("two writers");
+    let node = home.at("/node");
+    let clients = [sites.client(&home), sites.client(&home)];
+    for client in &clients {
+        client.session("/").await.unwrap();
+    }
+    let limited = clients.clone().map(|client| Within::new(client, Duration::from_secs(2)));
+    let (mut done, mut unknown, mut behind) = (0, 0, 0);
+    let before: Vec<_> = sites.0.iter().map(|site| site.proxy.bites()).collect();
+    for round in 0..rounds(1000, 20_000) {
+        if round % 40 == 0 {
+            let proxy = &sites.0[random.usize(..3)].proxy;
+            match random.u32(..5) {
+                0 => proxy.cut(),
+                1 | 2 => proxy.swallow_reply(OpKind::Write),
+                _ => proxy.drop_request(OpKind::Write),
+            }
+        }
+        let calls = limited.each_ref().map(|client| {
+            let data = format!("{round}-{}", random.u32(..));
+            let call: BoxFuture<'_, Result<(), Error>> = match random.u32(..10) {
+                0..6 => {
+                    let set = client.set(&node, data, Version::Any);
+                    Box::pin(async move { set.await.map(drop) })
+                }
+                6..8 => {
+                    let create = client.create(&node, data, Mode::Persistent);
+                    Box::pin(async move { create.await.map(drop) })
+                }
+                _ => Box::pin(client.delete(&node, Version::Any)),
+            };
+            call
+        });
+        for answer in join_all(calls).await {
+            match answer.map_err(|err| err.kind()) {
+                Ok(()) => done += 1,
+                Err(ErrorKind::OutcomeUnknown) => unknown += 1,
+                Err(ErrorKind::NotMirrored | ErrorKind::Contended) => behind += 1,
+                Err(
+                    ErrorKind::NoNode
+                    | ErrorKind::NodeExists
+                    | ErrorKind::NotSent
+                    | ErrorKind::WrongQuorum,
+                ) => {}
+                Err(kind) => panic!("round {round}: {kind}"),
+            }
+        }
+    }
+    sites.mend().await;
+    // Quiet: nobody repairs anything.
+    for client in &clients {
+        settled(client).await;
+    }
+    let bites = |of: fn(&zkcells::fault::Bites) -> u64| -> u64 {
+        let now = sites.0.iter().map(|site| of(&site.proxy.bites())).sum::<u64>();
+        now - before.iter().map(of).sum::<u64>()
+    };
+    let (cut, swallowed, dropped) =
+        (bites(|bites| bites.cut), bites(|bites| bites.swallowed), bites(|bites| bites.dropped));
+    println!(
+        "two writers: {done} done, {unknown} unknown, {behind} not mirrored in time; {cut} cut, \
+         {swallowed} replies swallowed, {dropped} requests dropped"
+    );
+    assert!(done > 300 && cut > 0 && swallowed > 0 && dropped > 0);
+    assert_eq!(diff(&clients[0], &home.root).await, []);
+    for client in clients {
+        client.close().await.unwrap();
+    }
+}
+
+// --- what comes back empty --------------------------------------------------------------------
+
+/// Some nodes, one with an access list of its own.
+async fn plant(conn: &Arc<GlobalConn>, home: &Home) {
+    let nodes = (0..500).map(|n| (home.at(&format!("/{}/{n}", n % 5)), n.to_string()));
+    tree::create_many(&**conn, nodes, Mode::Persistent).await.unwrap();
+    conn.set_acl(home.at("/1"), new_acl(), Version::Any).await.unwrap();
+}
+
+async fn count(conn: &dyn Conn, home: &Home) -> usize {
+    tree::walk(conn, &home.root).await.map_or(0, |paths| paths.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_comes_back_empty_is_refused_until_it_is_let_in_and_repaired() {
+    let sites = sites().await;
+    let home = Home::new(&sites).await;
+    let conn = sites.client(&home);
+    plant(&conn, &home).await;
+    sites.wipe(1).await;
+    let err = conn.set(home.at("/0/0"), "x", Version::Any).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotMirrored, "{err}");
+    assert!(err.to_string().contains("has no identity"), "{err}");
+    let err = conn.set(home.at("/0/0"), "y", Version::Any).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+    let refused = repair::repair(&conn, &home.root).unwrap().next().await.unwrap();
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::WrongQuorum);
+    let direct = sites.direct();
+    assert_eq!(count(&direct[1], &home).await, 0);
+    conn.init().await.unwrap();
+    // What this client owed comes there by itself meanwhile.
+    assert!(diff(&conn, &home.root).await.len() > 490);
+    assert!(mend(&conn, &home.root).await > 490);
+    assert_eq!(diff(&conn, &home.root).await, []);
+    assert_eq!(count(&direct[1], &home).await, 505);
+    assert_eq!(direct[1].acl(home.at("/1")).await.unwrap().0, new_acl());
+    assert_eq!(direct[1].get(home.at("/0/0")).await.unwrap().data, "x");
+    conn.set(home.at("/0/0"), "z", Version::Any).await.unwrap();
+    conn.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_that_comes_back_empty_is_refused_and_another_takes_its_place() {
+    let sites = sites().await;
+    let home = Home::new(&sites).await;
+    let conn = sites.client(&home);
+    plant(&conn, &home).await;
+    sites.wipe(0).await;
+    // At the top, where an empty quorum would have room for it.
+    for client in [conn.clone(), sites.client(&home)] {
+        let top = format!("{}-top", home.root);
+        let err = client.create(&top, "", Mode::Persistent).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+        let err = client.delete(home.at("/0/0"), Version::Any).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+        assert_eq!(client.init().await.unwrap_err().kind(), ErrorKind::WrongQuorum);
+        let refused = repair::repair(&client, &home.root).unwrap().next().await.unwrap();
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::WrongQuorum);
+    }
+    let direct = sites.direct();
+    assert_eq!(direct[0].children("/").await.unwrap().names, ["zookeeper"]);
+    for mirror in &direct[1..] {
+        assert_eq!(count(mirror, &home).await, 505);
+    }
+    conn.promote(2).await.unwrap();
+    let new = sites.client_of(&[1, 0, 2], home.options());
+    new.init().await.unwrap();
+    mend(&new, &home.root).await;
+    assert_eq!(diff(&new, &home.root).await, []);
+    assert_eq!(count(&direct[0], &home).await, 505);
+    new.set(home.at("/0/0"), "on", Version::Any).await.unwrap();
+    assert_eq!(direct[0].get(home.at("/0/0")).await.unwrap().data, "on");
+    new.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_first_that_was_away_while_another_was_made_comes_back_as_a_mirror() {
+    let sites = sites().await;
+    let home = Home::new(&sites).await;
+    let conn = sites.client(&home);
+    plant(&conn, &home).await;
+    sites.0[0].ensemble.kill(1);
+    // Who comes now asks a quorum that never answered, which refuses at once.
+    sites.client(&home).promote(3).await.unwrap();
+    let loose = home.options().with_require(Require::AtLeast(1));
+    let new = sites.client_of(&[2, 1, 0], loose);
+    new.set(home.at("/0/0"), "new", Version::Any).await.unwrap();
+    sites.restart(0).await;
+    // Whoever still takes it for the first is told better, with nothing written.
+    for old in [conn.clone(), sites.client(&home)] {
+        let err = soon("an answer", old.set(home.at("/1/1"), "old", Version::Any)).await;
+        let err = err.unwrap_err();
+        assert!(matches!(err.kind(), ErrorKind::WrongQuorum | ErrorKind::NotMirrored), "{err}");
+        let err = old.set(home.at("/1/1"), "old", Version::Any).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+    }
+    let direct = sites.direct();
+    assert_eq!(direct[0].get(home.at("/0/0")).await.unwrap().data, "0");
+    assert_eq!(new.init().await.unwrap_err().kind(), ErrorKind::WrongQuorum);
+    new.init_with(Rejoin::AsMirrors).await.unwrap();
+    mend(&new, &home.root).await;
+    assert_eq!(diff(&new, &home.root).await, []);
+    for quorum in &direct {
+        assert_eq!(quorum.get(home.at("/0/0")).await.unwrap().data, "new");
+    }
+    new.close().await.unwrap();
+}
+
+// --- random faults ----------------------------------------------------------------------------
+
+/// Breaks something at random, and mends it.
+async fn break_something(sites: &Sites, random: &mut fastrand::Rng) {
+    let index = random.usize(..3);
+    let Site { ensemble, proxy } = &sites.0[index];
+    let pause = Duration::from_millis(random.u64(100..700));
+    match random.u32(..9) {
+        0 => {
+            ensemble.kill(1);
+            tokio::time::sleep(pause).await;
+            sites.restart(index).await;
+        }
+        1 => {
+            ensemble.stop(1);
+            tokio::time::sleep(pause).await;
+            ensemble.cont(1);
+        }
+        2 => {
+            proxy.refuse();
+            proxy.cut();
+            tokio::time::sleep(pause).await;
+            proxy.join();
+        }
+        3 => {
+            let ways = [Direction::ToServer, Direction::ToClient, Direction::Both];
+            proxy.black_hole(ways[random.usize(..3)]);
+            tokio::time::sleep(pause).await;
+            proxy.cut();
+            proxy.heal();
+        }
+        4 => drop(proxy.end_sessions().await),
+        5 => proxy.cut(),
+        6 | 7 => proxy.swallow_reply(OpKind::Write),
+        _ => proxy.drop_request(OpKind::Write),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledged() {
+    let sites = sites().await;
+    let home = Home::new(&sites).await;
+    let mut random = random("random faults");
+    let seconds = std::env::var("ZKCELLS_SECONDS").map_or(6, |text| text.parse().unwrap());
+    let connect = |number: usize| {
+        let client = sites.client(&home);
+        async move {
+            client.session("/").await?;
+            let wait = Duration::from_millis(500 + 300 * number as u64);
+            Ok::<_, Error>(Arc::new(Within::new(client, wait)) as Arc<dyn Conn>)
+        }
+    };
+    let workload = Workload::new(random.u64(..)).with_clients(4);
+    let mut broken = 0;
+    let faults = async {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            break_something(&sites, &mut random).await;
+            broken += 1;
+            tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
+        }
+        sites.mend().await;
+        // The clients go on for a moment, so that what they read last shows what there is.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    // Its clients are gone when this is over, and what they owe with them.
+    let (history, ()) = workload.run(&home.at("/registers"), connect, faults).await.unwrap();
+    let report = history.check();
+    println!("random faults: {broken} in {seconds} s; {report}");
+    let conn = sites.client(&home);
+    let mended = mend(&conn, &home.root).await;
+    println!("random faults: {mended} mended");
+    assert_eq!(diff(&conn, &home.root).await, []);
+    let first = report.violations.first();
+    assert!(first.is_none(), "{}", first.unwrap());
+    assert!(report.done > 50 && broken > 3, "{report}");
+    conn.close().await.unwrap();
+}
