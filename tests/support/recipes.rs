@@ -72,6 +72,11 @@ pub trait Recipe: Send + Sync + 'static {
         OpKind::Create
     }
 
+    /// How many requests of that kind somebody makes who comes alone.
+    fn writes_to_enter(&self) -> usize {
+        1
+    }
+
     /// Whether its own nodes are in directories in its directory.
     fn nests(&self) -> bool {
         false
@@ -510,6 +515,11 @@ impl Recipe for TheShards {
 
     fn makes(&self) -> OpKind {
         OpKind::Multi
+    }
+
+    /// Of the own node, and of the list.
+    fn writes_to_enter(&self) -> usize {
+        2
     }
 
     fn nests(&self) -> bool {
