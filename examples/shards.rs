@@ -51,7 +51,6 @@ struct Table {
 /// What became of a row.
 enum Processed {
     Now,
-    Before,
     /// Somebody has written it with a newer token.
     Refused,
 }
@@ -68,24 +67,22 @@ impl Table {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, shard: &Shard) -> Vec<usize> {
+    /// The rows of a range that are yet to be processed in a pass.
+    fn due(&self, shard: &Shard, pass: usize) -> Vec<usize> {
         let rows = self.rows();
         let mine = rows.iter().enumerate().filter(|(_, row)| shard.contains(row.position));
-        mine.map(|(number, _)| number).collect()
+        mine.filter(|(_, row)| !row.done.contains_key(&pass)).map(|(number, _)| number).collect()
     }
 
-    /// Processes a row, unless that is done in this pass.
+    /// Processes a row. Nothing here keeps two workers from doing it twice: the shard lock does.
     fn process(&self, row: usize, pass: usize, token: &Token) -> Processed {
         let mut rows = self.rows();
-        let Some(row) = rows.get_mut(row) else { return Processed::Before };
+        let Some(row) = rows.get_mut(row) else { return Processed::Refused };
         if row.token.as_ref().is_some_and(|newest| token < newest) {
             return Processed::Refused;
         }
         row.token = Some(token.clone());
-        if row.done.contains_key(&pass) {
-            return Processed::Before;
-        }
-        row.done.insert(pass, 1);
+        *row.done.entry(pass).or_default() += 1;
         Processed::Now
     }
 
@@ -148,14 +145,13 @@ async fn work(name: &'static str, shard: Shard, table: Table) -> ControlFlow<()>
     let mut passes = table.pass.subscribe();
     let pass = *passes.borrow_and_update();
     let mut count = 0;
-    for row in table.of(&shard) {
+    for row in table.due(&shard, pass) {
         if !shard.is_valid() {
             println!("  {name}: lost its range");
             return ControlFlow::Continue(());
         }
         match table.process(row, pass, shard.token()) {
             Processed::Now => count += 1,
-            Processed::Before => continue,
             Processed::Refused => return ControlFlow::Continue(()),
         }
         // Work takes its time, and does not notice everything at once.
