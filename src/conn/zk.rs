@@ -17,6 +17,7 @@ mod driver;
 mod exec;
 mod link;
 mod meters;
+mod nodelay;
 mod outcome;
 mod queue;
 mod read_many;

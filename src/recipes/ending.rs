@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 
 use super::place::is_over;
+use super::proof::now;
 use crate::background::{KEEPER, sleep};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
@@ -53,7 +54,7 @@ impl Ending {
 
     /// How it ended, if it has, as far as is known here. No I/O, but for a watch that fired.
     pub(crate) fn told(&self) -> Option<Loss> {
-        self.0.told.get().and_then(|told| told.clone().now_or_never())
+        self.0.told.get().and_then(now)
     }
 
     /// Waits for it.
