@@ -5,10 +5,15 @@
 
 mod support;
 
-use support::fleet::mixed;
+use support::fleet::{mixed, mixed_sides};
 use zkcells::recipes::LockNames;
 
 #[tokio::test]
 async fn clients_of_curator_and_ours_with_its_names_exclude_one_another() {
     mixed("curator", LockNames::Curator, "").await;
+}
+
+#[tokio::test]
+async fn readers_and_writers_of_curator_and_ours_exclude_one_another() {
+    mixed_sides("curator", LockNames::Curator).await;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use support::flawed::{Flaw, Flawed};
-use support::fleet::mixed;
+use support::fleet::{mixed, mixed_sides};
 use support::recipes::{Recipe, all};
 use support::rig::{connect, gets_in, soon, turn};
 use support::soon as in_time;
@@ -33,6 +33,11 @@ async fn clients_of_kazoo_and_ours_with_its_names_exclude_one_another() {
 #[tokio::test]
 async fn clients_of_kazoo_that_know_our_names_and_ours_exclude_one_another() {
     mixed("kazoo", LockNames::Vitess, "lock-").await;
+}
+
+#[tokio::test]
+async fn readers_and_writers_of_kazoo_and_ours_exclude_one_another() {
+    mixed_sides("kazoo", LockNames::Kazoo).await;
 }
 
 /// How many events waiters get, and how many reads they make, when the first of 100 goes, and the

@@ -508,7 +508,7 @@ async fn ten_workers_come_and_go_without_a_stall() {
     });
     let length = match std::env::var("ZKCELLS_CHURN_SECONDS") {
         Ok(seconds) => Duration::from_secs(seconds.parse().unwrap()),
-        Err(_) => Duration::from_secs(18),
+        Err(_) => Duration::from_secs(60),
     };
     let workers: Vec<_> = (0..10)
         .map(|number| {

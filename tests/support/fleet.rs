@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::{sleep, timeout};
-use zkcells::recipes::{Lock, LockNames};
+use zkcells::recipes::{Guard, Lock, LockNames, RwLock};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::{ConnExt as _, Mode};
 
@@ -99,18 +99,43 @@ impl Counter {
     pub async fn contend(&self, who: &str, lock: &Lock, times: usize) {
         for _ in 0..times {
             let guard = lock.acquire().await.unwrap();
-            let start = now();
-            let value = self.value() + 1;
-            sleep(Duration::from_micros(fastrand::u64(..1000))).await;
-            assert!(guard.is_valid(), "this machine stood still");
-            std::fs::write(&self.file, format!("{value}\n")).unwrap();
-            let line =
-                json!({"who": who, "kind": "lock", "start": start, "end": now(), "value": value});
-            let mut log = std::fs::OpenOptions::new();
-            let mut log = log.append(true).create(true).open(self.log()).unwrap();
-            log.write_all(format!("{line}\n").as_bytes()).unwrap();
+            self.count(who, &guard).await;
             guard.release().await;
         }
+    }
+
+    /// The same by the write side of a lock.
+    pub async fn write(&self, who: &str, lock: &RwLock, times: usize) {
+        for _ in 0..times {
+            let guard = lock.write().await.unwrap();
+            self.count(who, &guard).await;
+            guard.release().await;
+        }
+    }
+
+    /// Looks twice that the number stays, while it may be read.
+    pub async fn read(&self, lock: &RwLock, times: usize) {
+        for _ in 0..times {
+            let guard = lock.read().await.unwrap();
+            let before = self.value();
+            sleep(Duration::from_micros(fastrand::u64(..1000))).await;
+            assert_eq!(self.value(), before, "written beside a reader");
+            assert!(guard.is_valid(), "this machine stood still");
+            guard.release().await;
+        }
+    }
+
+    async fn count(&self, who: &str, guard: &Guard) {
+        let start = now();
+        let value = self.value() + 1;
+        sleep(Duration::from_micros(fastrand::u64(..1000))).await;
+        assert!(guard.is_valid(), "this machine stood still");
+        std::fs::write(&self.file, format!("{value}\n")).unwrap();
+        let line =
+            json!({"who": who, "kind": "lock", "start": start, "end": now(), "value": value});
+        let mut log = std::fs::OpenOptions::new();
+        let mut log = log.append(true).create(true).open(self.log()).unwrap();
+        log.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// What they did, once all are done.
@@ -118,6 +143,8 @@ impl Counter {
         let text = std::fs::read_to_string(self.log()).unwrap();
         let mut turns: Vec<Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // Readers look for themselves that nobody writes beside them.
+        turns.retain(|turn| turn["kind"] != "read");
         let number = |turn: &Value, key: &str| turn[key].as_i64().unwrap();
         turns.sort_by_key(|turn| number(turn, "start"));
         let mut fleet = Fleet { turns: turns.len(), count: self.value(), ..Fleet::default() };
@@ -187,4 +214,36 @@ pub async fn mixed(library: &str, names: LockNames, patterns: &str) {
     // In the order of arrival everybody comes again behind the other three, but for who is slow to
     // come: a busy machine stops a process for some turns, and a starved one misses most.
     assert!(fleet.longest_gap <= 60, "somebody starved: {fleet:?}");
+}
+
+/// A reader and a writer of another library and of this crate share a read-write lock.
+pub async fn mixed_sides(library: &str, names: LockNames) {
+    let line = install(library);
+    let servers = LocalCells::up().unwrap().addrs("nyc").unwrap();
+    let conns = [connect(&servers, LONG).await, connect(&servers, LONG).await];
+    let root = format!("/{}", fresh_root());
+    conns[0].create(&root, "", Mode::Persistent).await.unwrap();
+    let path = format!("{root}/it");
+    conns[0].create(&path, "", Mode::Persistent).await.unwrap();
+    let counter = Counter::new(path.trim_start_matches('/').replace('/', "-").as_str());
+    let mut sides = [Side::start(&line, &servers), Side::start(&line, &servers)];
+    for (side, kind) in sides.iter_mut().zip(["read", "write"]) {
+        let file = counter.file().display();
+        side.tell(&format!("contend {path} {TIMES} {file} {kind}")).await;
+        assert_eq!(side.hear().await["event"], "ready");
+    }
+    for side in &mut sides {
+        side.tell("go").await;
+    }
+    let lock = |n: usize| RwLock::new(conns[n].clone(), &*path).with_names(names);
+    let (reads, writes) = (lock(0), lock(1));
+    let theirs = join_all(sides.iter_mut().map(Side::hear));
+    let (_, (), told) =
+        tokio::join!(counter.read(&reads, TIMES), counter.write("ours", &writes, TIMES), theirs);
+    assert_eq!(told[0]["changed"], 0, "written beside a reader of theirs");
+    let fleet = counter.judge();
+    println!("{library}, {names:?}, two sides: {fleet:?}");
+    assert_eq!((fleet.members, fleet.turns, fleet.overlaps), (2, 2 * TIMES, 0), "{fleet:?}");
+    assert_eq!(fleet.count, 2 * TIMES as u64, "a count was lost: {fleet:?}");
+    assert!(fleet.handovers > TIMES / 4, "they did not meet: {fleet:?}");
 }

@@ -13,7 +13,7 @@ use std::task::Poll;
 use tokio::task::AbortHandle;
 use zookeeper_client as zk;
 
-use super::nodelay::Sockets;
+use super::nodelay::undelay;
 
 /// A connection that serves a session. Dropping it breaks the connection and leaves the session to
 /// its timeout.
@@ -48,7 +48,6 @@ impl Transport {
         connector: zk::Connector,
         hosts: &str,
     ) -> Result<Transport, zk::Error> {
-        let before = Sockets::now();
         let catcher = Catcher::default();
         let mut connecting = pin!(connector.with_fail_eagerly().connect(hosts));
         let client = std::future::poll_fn(|cx| -> Poll<_> {
@@ -56,7 +55,7 @@ impl Transport {
             connecting.as_mut().poll(cx)
         })
         .await?;
-        before.undelay_new(hosts);
+        undelay(hosts);
         let task = catcher.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         match task {
             Some(task) => Ok(Transport { client: Arc::new(client), _task: task }),
