@@ -55,7 +55,7 @@ impl Nodes {
             if let Some(number) = number_in(name, NODE) {
                 let number = number.ok_or_else(|| wrapped(&path.child(name)))?;
                 nodes.members.push((name.clone(), number));
-            } else if name.starts_with(ACK) {
+            } else if name.starts_with(ACK) && number_in(name, ACK).is_some() {
                 nodes.acks.push(name.clone());
             }
         }

@@ -11,12 +11,14 @@
 mod lead;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::groups::{self, Nodes, View};
 use super::guard::ShardGuard;
 use super::list::decode;
 use super::shard::{Facts, Range};
 use super::{ShardLock, VERB};
+use crate::background::sleep;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
@@ -53,6 +55,9 @@ enum Next {
     /// The list is there, with the transaction that published it; and whether that was ours.
     Published(Vec<i32>, i64, bool),
 }
+
+/// How long the end of an own node is waited for before the next group is joined.
+const LEAVE: Duration = Duration::from_secs(1);
 
 impl Member {
     pub(super) fn new(
@@ -91,7 +96,8 @@ impl Member {
             }
         };
         let Some(index) = members.iter().position(|number| *number == self.number) else {
-            self.place.leave().await;
+            // The keeper goes on with it, if nobody confirms it soon.
+            self.leave(patience).await;
             return Ok(None);
         };
         loop {
@@ -103,7 +109,7 @@ impl Member {
                 // Somebody of another protocol has published beside it. Whoever holds nothing yet gives
                 // way, so nobody waits for ever.
                 Ok(None) => {
-                    self.place.leave().await;
+                    self.leave(patience).await;
                     return Ok(None);
                 }
                 Err(err) if err.op() == VERB => return Err(err),
@@ -216,6 +222,14 @@ impl Member {
         let proof = Proof::held(hold);
         let guard = Guard::new(Held { conn, path, session, proof, ending, token }, place);
         ShardGuard::new(guard, Facts { base, group, members, range }, lock.acl.clone())
+    }
+
+    /// Asks the own node to go. Who waits for another group need not wait for that.
+    async fn leave(&mut self, patience: Patience) {
+        tokio::select! {
+            _ = self.place.leave() => {}
+            () = sleep(patience.remaining().min(LEAVE)) => {}
+        }
     }
 
     fn waiting(&self, patience: Patience) -> Waiting<'_> {

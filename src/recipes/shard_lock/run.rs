@@ -21,9 +21,10 @@ impl ShardLock {
     ///
     /// When the work ends with `Continue` and a reshard is wanted, the range is acknowledged and
     /// another one acquired; if none is, the work goes on with the same range. When it breaks, the
-    /// range is acknowledged. The work is told to end ([`Shard::stopped`]) when a reshard is wanted, the
-    /// range is lost, or `stop` comes, and is waited for: two of them never run at once here, and
-    /// work that does not listen holds everybody up. What it may not do behind a loss it asks
+    /// range is acknowledged. The work is told to end ([`Shard::stopped`]) when a reshard is wanted or
+    /// `stop` comes, and is waited for: two of them never run at once here, and work that does not
+    /// listen holds everybody up. When the range is lost it is dropped at its next await, and another
+    /// range is acquired. What it may not do behind a loss without an await between it asks
     /// [`Shard::is_valid`], does by [`Shard::multi`], or marks with [`Shard::token`].
     ///
     /// ```
@@ -96,43 +97,88 @@ impl ShardLock {
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Option<T>, Error> {
         loop {
-            let (ended, interrupted) = once(&guard, work, stop.as_mut()).await;
+            let ended = tokio::select! {
+                biased;
+                // Before anything: work that never waits must not keep a stop from being seen.
+                () = stop.as_mut() => Ended::Interrupted,
+                () = std::future::ready(()) => once(&guard, work, stop.as_mut()).await,
+            };
             // How it is given back is nothing to what was done while it was held.
-            if let ControlFlow::Break(answer) = ended {
-                let _ = guard.ack().await;
-                return Ok(Some(answer));
-            }
-            if interrupted {
-                let _ = guard.release().await;
-                return Err(self.error(ErrorKind::Cancelled));
-            }
-            match guard.check().await {
-                Ok(false) => tokio::task::yield_now().await,
-                // Whoever cannot be asked is asked again as a newcomer.
-                Ok(true) | Err(_) => {
+            match ended {
+                Ended::Broke(answer) => {
                     let _ = guard.ack().await;
-                    return Ok(None);
+                    return Ok(Some(answer));
+                }
+                Ended::Interrupted => {
+                    let _ = guard.release().await;
+                    return Err(self.error(ErrorKind::Cancelled));
+                }
+                Ended::Lost => return Ok(None),
+                Ended::Continued => {}
+            }
+            loop {
+                let checked = tokio::select! {
+                    biased;
+                    () = stop.as_mut() => {
+                        let _ = guard.release().await;
+                        return Err(self.error(ErrorKind::Cancelled));
+                    }
+                    checked = guard.check() => checked,
+                };
+                match checked {
+                    Ok(false) => break,
+                    // A moment without an answer is no reason to give up a range that is held.
+                    Err(err) if guard.is_valid() && may_try_again(err.kind()) => {
+                        sleep(PAUSES.0).await;
+                    }
+                    Ok(true) | Err(_) => {
+                        let _ = guard.ack().await;
+                        return Ok(None);
+                    }
                 }
             }
+            tokio::task::yield_now().await;
         }
     }
 }
 
-/// Does the work once, telling it if it is to end. Says what it returned, and whether `stop` came.
+/// How the work on a range ended.
+enum Ended<T> {
+    Continued,
+    Broke(T),
+    /// By `stop`.
+    Interrupted,
+    /// With the range: it was dropped.
+    Lost,
+}
+
+/// Does the work once, telling it if `stop` comes, and drops it if the range is lost.
 async fn once<T, F: Future<Output = ControlFlow<T>>>(
     guard: &ShardGuard,
     work: &mut impl FnMut(Shard) -> F,
     stop: Pin<&mut impl Future<Output = ()>>,
-) -> (ControlFlow<T>, bool) {
+) -> Ended<T> {
     let (tell, told) = watch::channel(false);
     let mut working = pin!(work(guard.shard().told_by(told)));
+    let mut lost = pin!(guard.lost());
     tokio::select! {
         biased;
-        ended = &mut working => return (ended, false),
+        _ = &mut lost => return Ended::Lost,
+        ended = &mut working => return match ended {
+            ControlFlow::Continue(()) => Ended::Continued,
+            ControlFlow::Break(answer) => Ended::Broke(answer),
+        },
         () = stop => {}
     }
     tell.send_replace(true);
-    (working.await, true)
+    tokio::select! {
+        biased;
+        _ = lost => Ended::Interrupted,
+        ended = working => match ended {
+            ControlFlow::Continue(()) => Ended::Interrupted,
+            ControlFlow::Break(answer) => Ended::Broke(answer),
+        },
+    }
 }
 
 /// Whether what ended so may be sought again.

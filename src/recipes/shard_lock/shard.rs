@@ -20,6 +20,9 @@ use crate::recipes::wait::recheck;
 use crate::request::{Multi, MultiReply};
 use crate::session::Session;
 
+/// The pause behind a look that failed.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The pause behind a look that failed while the session lives.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -210,9 +213,12 @@ impl Shard {
             }
         };
         let requested = async {
-            if self.requested().await.is_err() {
-                // Nobody may know; then it ends by a loss or a word.
-                self.lost().await;
+            // Whatever is in the way now may be mended.
+            while self.requested().await.is_err() {
+                tokio::select! {
+                    _ = self.lost() => return,
+                    () = sleep(AGAIN) => {}
+                }
             }
         };
         tokio::select! {

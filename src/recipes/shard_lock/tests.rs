@@ -548,27 +548,50 @@ async fn a_run_goes_on_behind_a_loss_and_never_twice_at_once() {
     let quorum = MemoryQuorum::new();
     let (conn, lock) = worker(&quorum);
     let (running, starts) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
-    let run = lock.run(std::future::pending(), |shard| {
+    let run = lock.run(std::future::pending(), |_| {
         let conn = conn.clone();
         async move {
             assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
-            let start = starts.fetch_add(1, Ordering::SeqCst);
-            let next = match start {
+            let _over = Over(running);
+            match starts.fetch_add(1, Ordering::SeqCst) {
                 0 => {
                     conn.expire();
-                    shard.stopped().await;
-                    assert!(!shard.is_valid());
-                    tokio::task::yield_now().await;
-                    ControlFlow::Continue(())
+                    // It does not listen: it is dropped here.
+                    std::future::pending().await
                 }
                 _ => ControlFlow::Break(()),
-            };
-            running.fetch_sub(1, Ordering::SeqCst);
-            next
+            }
         }
     });
     run.await.unwrap();
     assert_eq!(starts.load(Ordering::SeqCst), 2);
+}
+
+/// Counts one less when it goes.
+struct Over<'a>(&'a AtomicUsize);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn work_that_never_waits_does_not_hide_a_stop() {
+    let quorum = MemoryQuorum::new();
+    let (_conn, lock) = worker(&quorum);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (mut stop, mut turns) = (Some(stop), 0);
+    let run = lock.run::<(), _>(async { drop(stopped.await) }, |_| {
+        turns += 1;
+        if turns == 3 {
+            drop(stop.take());
+        }
+        std::future::ready(ControlFlow::Continue(()))
+    });
+    let ended = tokio::time::timeout(Duration::from_secs(10), run).await;
+    assert_eq!(ended.expect("it goes on").unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(turns, 3);
 }
 
 #[tokio::test]
