@@ -55,6 +55,23 @@
 //! another process moved the fence meanwhile, or when this one did not know it yet. Ephemeral nodes and reads cost what one quorum's
 //! do, unless reads compare.
 //!
+//! # What it does not do yet
+//!
+//! It is young, and not to be trusted with the only copy of anything before these are mended:
+//!
+//! - Writes check the version of an identity and not its content. A client that has not looked since
+//!   before its first lost its data, was replaced by `promote`, and was taken in again as a mirror by
+//!   `init`, or whose configuration was reloaded to a quorum of another set, may write there once.
+//! - `promote` counts on from the highest epoch of the quorums that answer. Made twice while the others
+//!   are away, it gives two firsts of one epoch; nothing tells them apart later.
+//! - A mirror counts as complete as soon as it has an identity, repaired or not: promote only one for
+//!   which `diff` was empty. `init` of quorums that are all without identity believes their order: a
+//!   `repair` behind an empty first deletes what the others hold, so look at its dry run.
+//! - A `repair` that was ended must be run again from the start: what it was to delete before the place
+//!   where it ended is not remembered. An error of a quorum between two looks can hide a difference.
+//! - A `set_acl` may be done by a first that was demoted just then, although the answer says that
+//!   nothing was written. A first that was restored from an old backup is believed.
+//!
 //! # What it cannot do
 //!
 //! - Sequence numbers count the children that a directory ever had on *its* quorum. After a mirror was

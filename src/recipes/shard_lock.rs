@@ -40,6 +40,12 @@
 //! than a tidy tree, so here it is never deleted. Children with other names are left in peace. A worker
 //! of the original that comes too late may still leave a member that nobody works for, and its
 //! generation then lasts as long as that session.
+//!
+//! **Not done yet.** Whoever gives up waiting removes its own node, but leaves the group that it made
+//! for the next generation: holders are asked to reshard once for nobody. A list that was brought to
+//! another quorum by a copy or a promotion counts as bad data until its group is deleted. While
+//! originals take part, a join that was delayed past a whole generation may clear a later list of the
+//! same version.
 
 mod contenders;
 mod groups;
