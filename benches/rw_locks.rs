@@ -3,7 +3,8 @@
 //! `eval "$(cells/up)"; cargo bench --bench rw_locks`
 //!
 //! 50 readers and 5 writers, each with a session of its own, take one lock as often as they can; 100
-//! parties meet at a barrier. The rounds of the three alternate, and the medians count.
+//! parties meet at a barrier. The rounds of the three alternate, and the medians count. At the barrier
+//! ours is measured from the first call on, the others from the last one.
 
 #[path = "rivals/side.rs"]
 mod side;
@@ -100,8 +101,8 @@ async fn compare(server: &str, root: &str) -> Result<(), Failure> {
     let rows: [(&str, Pick, bool); 5] = [
         ("reads a second, 50 readers and 5 writers", |it| it.reads, true),
         ("writes a second", |it| it.writes, true),
-        ("100 parties: last to come until all are in, ms", |it| it.enter_ms, false),
-        ("last to leave until all are out, ms", |it| it.leave_ms, false),
+        ("100 parties come until all are in, ms", |it| it.enter_ms, false),
+        ("100 parties leave until all are out, ms", |it| it.leave_ms, false),
         ("packets to the server, each party", |it| it.packets, false),
     ];
     for (what, pick, higher) in rows {
@@ -145,7 +146,7 @@ async fn contend(clients: &[Arc<ZkConn>], path: &str) -> Result<(f64, f64), Fail
     Ok((rate(&reads), rate(&writes)))
 }
 
-/// How long it takes from the last call until all are in, and out, in milliseconds.
+/// How long it takes from the first call until all are in, and out, in milliseconds.
 async fn meet(clients: &[Arc<ZkConn>], path: &str) -> Result<(f64, f64), Failure> {
     let parties: Vec<_> = clients
         .iter()
