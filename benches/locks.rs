@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use side::{Failure, Side, median, packets};
 use zkcells::recipes::{Guard, Lock};
-use zkcells::{Cells, Conn as _, ConnExt as _, Mode, SessionOptions, ZkConn, ZkPath, tree};
+use zkcells::{
+    Cells, Conn as _, ConnExt as _, Mode, SessionOptions, Version, ZkConn, ZkPath, tree,
+};
 
 const ROUNDS: usize = 7;
 const CYCLES: usize = 500;
@@ -63,7 +65,7 @@ async fn compare(conn: &Arc<ZkConn>, server: &str, root: &str) -> Result<(), Fai
     }
     let mut figures: [[Vec<f64>; 3]; 2] = Default::default();
     let mut per_cycle: [Vec<f64>; 3] = Default::default();
-    let mut dropped = Vec::new();
+    let (mut dropped, mut floor) = (Vec::new(), Vec::new());
     // The first round warms up.
     for round in 0..=ROUNDS {
         for turn in 0..3 {
@@ -80,6 +82,7 @@ async fn compare(conn: &Arc<ZkConn>, server: &str, root: &str) -> Result<(), Fai
             let packets = (packets(server).await? - before) / CYCLES as f64;
             if who == 0 && round > 0 {
                 dropped.push(cycles(conn, &cycled, Release::Dropped).await?);
+                floor.push(bare(conn, &format!("{root}/bare")).await?);
             }
             let handover = match who {
                 0 => hand_overs(&clients, &passed).await?,
@@ -104,6 +107,7 @@ async fn compare(conn: &Arc<ZkConn>, server: &str, root: &str) -> Result<(), Fai
     let [_, kazoo, curator] = cycles.clone();
     show("cycles a second, uncontended", cycles, true, "goal 1.8 x Curator's");
     show("the same, our guards dropped, not awaited", [dropped, kazoo, curator], true, "");
+    println!("{:44} {:>9.1}", "the same, a node made and deleted, no lock", median(floor));
     show("hand-over among 10 clients, median, us", handover, false, "goal above 1");
     show("packets to the server for a cycle", per_cycle, false, "");
     drop(clients);
@@ -126,6 +130,16 @@ async fn cycles(conn: &Arc<ZkConn>, path: &str, release: Release) -> Result<f64,
         if release == Release::Awaited {
             guard.release().await;
         }
+    }
+    Ok(CYCLES as f64 / start.elapsed().as_secs_f64())
+}
+
+/// What a cycle cannot be faster than: two writes, one behind the other.
+async fn bare(conn: &Arc<ZkConn>, path: &str) -> Result<f64, Failure> {
+    let start = Instant::now();
+    for _ in 0..CYCLES {
+        let (node, _) = conn.create(path, "", Mode::EphemeralSequential).await?;
+        conn.delete(node, Version::Any).await?;
     }
     Ok(CYCLES as f64 / start.elapsed().as_secs_f64())
 }

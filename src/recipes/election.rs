@@ -346,19 +346,5 @@ impl Election {
     }
 }
 
-/// Whether a leadership that ended so may be sought again.
-fn may_try_again(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::SessionExpired
-            | ErrorKind::Revoked
-            | ErrorKind::NotSent
-            | ErrorKind::Timeout
-            | ErrorKind::ConnectionLoss
-            | ErrorKind::OutcomeUnknown
-            | ErrorKind::Contended
-    )
-}
-
 #[cfg(test)]
 mod tests;

@@ -133,8 +133,8 @@ impl Guard {
     /// Writes that are done only if it is still held when the servers do them: a `multi` with a
     /// check of the own node before the first step, in the own session.
     ///
-    /// Servers know the own node by its name. With Vitess's names, which have no id in them, another's
-    /// node passes for it if somebody deleted the directory of a lock in use and others made it anew,
+    /// Servers know the own node by its name. Where names have no id in them, as Vitess's and those of
+    /// shards, another's node passes for it if somebody deleted the directory of a lock in use and others made it anew,
     /// until the watch on the own node has told of it.
     ///
     /// # Errors

@@ -27,11 +27,12 @@ use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::node::{CreateOptions, Node, Stat, Version};
 use crate::path::ZkPath;
+use crate::pause::Backoff;
 use crate::request::{Multi, Read, ReadReply};
 use crate::session::{Session, SessionState};
 
-/// The pause behind a failed try to remove a node, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The pauses behind failed tries to remove a node.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// An own node, from when it is asked for until it is removed.
 #[derive(Debug)]
@@ -327,8 +328,8 @@ impl Way {
             },
             State::Gone => return Removed::Absent,
         };
-        let mut tried = false;
-        let mut pause = PAUSES.0;
+        let (mut tried, mut warned) = (false, false);
+        let mut pauses = PAUSES;
         loop {
             let answer = match leaving.take() {
                 Some(leaving) => {
@@ -356,16 +357,15 @@ impl Way {
             }
             if let Err(err) = &answer
                 && err.kind() == ErrorKind::NoAuth
-                && pause == PAUSES.0
+                && !std::mem::replace(&mut warned, true)
             {
                 warn!(target: "zkcells::recipes", reason = %err.kind(), cell = self.session.cell(),
                     "an own node may not be removed; it stays until its session ends");
             }
             tokio::select! {
-                () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                () = sleep(pauses.failed()) => {}
                 _ = self.session.lost() => return Removed::WithSession,
             }
-            pause = (pause * 2).min(PAUSES.1);
         }
     }
 

@@ -28,7 +28,7 @@ use super::place::Place;
 use super::proof::Proof;
 use super::record::Record;
 use super::token::Token;
-use super::wait::{self, Patience, Waiting};
+use super::wait::{self, Patience, Waiting, may_try_again};
 use crate::background::{KEEPER, sleep};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
@@ -182,18 +182,31 @@ impl QueueLock {
 
     async fn take_guard(&self, patience: Patience) -> Result<Option<Guard>, Error> {
         let mut looking = LookingUp(Some(self.clone()));
-        let mut turn = self.look_up(patience).await?;
-        looking.0 = None;
+        let found = self.look_up(patience).await;
+        // What is not there must not be removed when it comes, nor what cannot be a turn.
+        if !found.as_ref().is_err_and(|err| may_try_again(err.kind())) {
+            looking.0 = None;
+        }
+        let mut turn = found?;
         if turn.is_another_s() {
             turn.place.keep();
             return Err(Error::new(VERB, &turn.path, ErrorKind::BadArguments).with_detail(
                 "it is an ephemeral node of another session; create it by this connection",
             ));
         }
-        let granted = turn.granted(patience).await.map_err(|err| wait::told(err, patience))?;
-        let Some(token) = granted else {
-            turn.place.keep();
-            return Ok(None);
+        let token = match turn.granted(patience).await {
+            Ok(Some(token)) => token,
+            Ok(None) => {
+                turn.place.keep();
+                return Ok(None);
+            }
+            Err(err) => {
+                // It is gone; by now there may be another's of the same name.
+                if err.kind() == ErrorKind::Revoked {
+                    turn.place.keep();
+                }
+                return Err(wait::told(err, patience));
+            }
         };
         let hold = turn.waiting(patience).hold().await?;
         let Turn { conn, session, path, ending, place, .. } = turn;
@@ -256,7 +269,7 @@ impl Drop for LookingUp {
                         return;
                     }
                     // A server may answer later.
-                    Err(err) if err.kind() == ErrorKind::NotSent => sleep(PAUSE).await,
+                    Err(err) if may_try_again(err.kind()) => sleep(PAUSE).await,
                     Err(_) => return,
                 }
             }

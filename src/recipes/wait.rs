@@ -286,6 +286,20 @@ pub(crate) fn told(err: Error, patience: Patience) -> Error {
     }
 }
 
+/// Whether what could not be had, or ended, so may be sought again.
+pub(crate) fn may_try_again(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::SessionExpired
+            | ErrorKind::Revoked
+            | ErrorKind::NotSent
+            | ErrorKind::Timeout
+            | ErrorKind::ConnectionLoss
+            | ErrorKind::OutcomeUnknown
+            | ErrorKind::Contended
+    )
+}
+
 /// How long to wait at most between two looks at what a watch should have told.
 pub(crate) fn recheck(session: &Session) -> Duration {
     session.timeout().mul_f64(0.75 + fastrand::f64() / 2.0)

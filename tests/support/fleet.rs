@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -14,7 +15,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::{sleep, timeout};
 use zkcells::recipes::{Guard, Lock, LockNames, RwLock};
 use zkcells::testing::cells::{LocalCells, fresh_root};
-use zkcells::{ConnExt as _, Mode};
+use zkcells::{ConnExt as _, Mode, ZkConn};
 
 use super::rig::connect;
 
@@ -180,8 +181,16 @@ pub struct Fleet {
     pub longest_gap: usize,
 }
 
-/// Two clients of another library and two of this crate take a lock from each other.
-pub async fn mixed(library: &str, names: LockNames, patterns: &str) {
+/// Two clients of another library that contend already, and two connections of this crate.
+struct Met {
+    conns: [Arc<ZkConn>; 2],
+    path: String,
+    counter: Counter,
+    sides: [Side; 2],
+}
+
+/// Has two clients of `library` contend on a fresh path, each as its words say.
+async fn meet(library: &str, words: [&str; 2]) -> Met {
     let line = install(library);
     let servers = LocalCells::up().unwrap().addrs("nyc").unwrap();
     let conns = [connect(&servers, LONG).await, connect(&servers, LONG).await];
@@ -192,14 +201,21 @@ pub async fn mixed(library: &str, names: LockNames, patterns: &str) {
     conns[0].create(&path, "", Mode::Persistent).await.unwrap();
     let counter = Counter::new(path.trim_start_matches('/').replace('/', "-").as_str());
     let mut sides = [Side::start(&line, &servers), Side::start(&line, &servers)];
-    for side in &mut sides {
+    for (side, words) in sides.iter_mut().zip(words) {
         let file = counter.file().display();
-        side.tell(&format!("contend {path} {TIMES} {file} lock {patterns}")).await;
+        side.tell(&format!("contend {path} {TIMES} {file} {words}")).await;
         assert_eq!(side.hear().await["event"], "ready");
     }
     for side in &mut sides {
         side.tell("go").await;
     }
+    Met { conns, path, counter, sides }
+}
+
+/// Two clients of another library and two of this crate take a lock from each other.
+pub async fn mixed(library: &str, names: LockNames, patterns: &str) {
+    let words = format!("lock {patterns}");
+    let Met { conns, path, counter, mut sides } = meet(library, [&words, &words]).await;
     let ours = conns.iter().zip(["first", "second"]).map(|(conn, who)| {
         let (counter, lock) = (&counter, Lock::new(conn.clone(), &*path).with_names(names));
         async move { counter.contend(who, &lock, TIMES).await }
@@ -218,23 +234,7 @@ pub async fn mixed(library: &str, names: LockNames, patterns: &str) {
 
 /// A reader and a writer of another library and of this crate share a read-write lock.
 pub async fn mixed_sides(library: &str, names: LockNames) {
-    let line = install(library);
-    let servers = LocalCells::up().unwrap().addrs("nyc").unwrap();
-    let conns = [connect(&servers, LONG).await, connect(&servers, LONG).await];
-    let root = format!("/{}", fresh_root());
-    conns[0].create(&root, "", Mode::Persistent).await.unwrap();
-    let path = format!("{root}/it");
-    conns[0].create(&path, "", Mode::Persistent).await.unwrap();
-    let counter = Counter::new(path.trim_start_matches('/').replace('/', "-").as_str());
-    let mut sides = [Side::start(&line, &servers), Side::start(&line, &servers)];
-    for (side, kind) in sides.iter_mut().zip(["read", "write"]) {
-        let file = counter.file().display();
-        side.tell(&format!("contend {path} {TIMES} {file} {kind}")).await;
-        assert_eq!(side.hear().await["event"], "ready");
-    }
-    for side in &mut sides {
-        side.tell("go").await;
-    }
+    let Met { conns, path, counter, mut sides } = meet(library, ["read", "write"]).await;
     let lock = |n: usize| RwLock::new(conns[n].clone(), &*path).with_names(names);
     let (reads, writes) = (lock(0), lock(1));
     let theirs = join_all(sides.iter_mut().map(Side::hear));

@@ -15,6 +15,7 @@ use crate::conn::Conn as _;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
+use crate::pause::Backoff;
 use crate::request::{Op, Read, ReadReply, Reply, Request};
 
 /// More than this nobody keeps in memory for a mirror that is away; `repair` finds the rest.
@@ -23,9 +24,8 @@ const MOST: usize = 64 * 1024;
 /// How many are brought up at once.
 const AT_ONCE: usize = 8;
 
-/// Pauses between attempts that fail: the first and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses behind failed tries to bring a mirror up.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// What may not agree.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,7 +121,7 @@ impl Shared {
             warn!(target: TARGET, quorum = number, reason, "mirror behind");
             let shared = Arc::downgrade(self);
             let paying = async move {
-                let mut pause = FIRST_PAUSE;
+                let mut pauses = PAUSES;
                 loop {
                     let Some(shared) = shared.upgrade().filter(|shared| !shared.is_over()) else {
                         return;
@@ -129,10 +129,9 @@ impl Shared {
                     let Some(failed) = shared.pay(index).await else { return };
                     drop(shared);
                     if failed {
-                        tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        tokio::time::sleep(pauses.failed()).await;
                     } else {
-                        pause = FIRST_PAUSE;
+                        pauses.succeeded();
                     }
                 }
             };

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::node::{CreateOptions, Mode, Node, Version};
 use crate::path::ZkPath;
 use crate::pause;
+use crate::pause::Backoff;
 use crate::recipes::owner::Owner;
 use crate::recipes::passing::{bear, bear_anew};
 use crate::recipes::place::is_over;
@@ -19,7 +20,7 @@ use crate::request::Multi;
 use crate::session::Session;
 
 /// The pause behind a failed try to break what was left, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How the barrier is reached, and the party known there.
 #[derive(Clone)]
@@ -206,7 +207,7 @@ impl Way {
 
     /// Breaks it however long that takes, unless others will.
     pub(super) async fn break_off_at_last(&self, why: &str) {
-        let mut pause = PAUSES.0;
+        let mut pauses = PAUSES;
         loop {
             match self.break_off(why).await {
                 Ok(_) => return,
@@ -214,8 +215,7 @@ impl Way {
                 Err(_) if self.session.state().is_over() => return,
                 Err(_) => {}
             }
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(PAUSES.1);
+            sleep(pauses.failed()).await;
         }
     }
 

@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Election, LeaderGuard, may_try_again};
+use super::{Election, LeaderGuard};
 use crate::background::sleep;
 use crate::conn::Pending;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
+use crate::pause::Backoff;
 use crate::recipes::held::Held;
 use crate::recipes::token::Token;
+use crate::recipes::wait::may_try_again;
 use crate::request::{Multi, MultiReply};
 use crate::session::Session;
 
-/// The pause behind a failed campaign, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The pauses behind a failed campaign.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 /// A leadership as the task of [`Election::run`] sees it. Clones are of the same leadership; none
 /// of them keeps it.
@@ -126,7 +128,7 @@ impl Election {
         F: Future<Output = ControlFlow<T>>,
     {
         let mut stop = pin!(stop);
-        let mut pause = PAUSES.0;
+        let mut pauses = PAUSES;
         loop {
             let leader = tokio::select! {
                 biased;
@@ -135,7 +137,7 @@ impl Election {
             };
             match leader {
                 Ok(leader) => {
-                    pause = PAUSES.0;
+                    pauses.succeeded();
                     let (ended, interrupted) = lead(&leader, &mut task, stop.as_mut()).await;
                     // Whether it lasted until here is nothing to what comes.
                     let _ = leader.resign().await;
@@ -148,10 +150,9 @@ impl Election {
                 }
                 Err(err) if may_try_again(err.kind()) => {
                     tokio::select! {
-                        () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                        () = sleep(pauses.failed()) => {}
                         () = &mut stop => return Err(self.line.error(ErrorKind::Cancelled)),
                     }
-                    pause = (pause * 2).min(PAUSES.1);
                 }
                 Err(err) => return Err(err),
             }

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::node::{CreateOptions, Mode, Node, Stat, Version};
 use crate::path::ZkPath;
+use crate::pause::Backoff;
 use crate::recipes::held::Held;
 use crate::recipes::names::LockMode;
 use crate::recipes::place::{Place, Removed, is_over};
@@ -24,8 +25,10 @@ use crate::request::{Multi, MultiReply};
 use crate::session::Session;
 use crate::tree;
 
-/// The pause behind a failed try, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The pause behind a failed proof.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The pauses behind failed tries.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How things are.
 #[derive(Clone, Debug)]
@@ -130,7 +133,7 @@ impl Keeping {
 
     /// Has the node there, whatever that takes.
     async fn make(&mut self, mut kept: Option<Kept>) -> Result<Kept, End> {
-        let mut pause = PAUSES.0;
+        let mut pauses = PAUSES;
         loop {
             match self.try_to_make(&mut kept).await {
                 Ok(Some(there)) => return Ok(there),
@@ -142,8 +145,7 @@ impl Keeping {
                             || self.waited
                             || err.kind() == ErrorKind::SessionExpired) =>
                 {
-                    sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                    pause = (pause * 2).min(PAUSES.1);
+                    sleep(pauses.failed()).await;
                 }
                 Err(Trouble::Error(err)) => return Err(End::Failed(err.during(VERB))),
             }
@@ -311,7 +313,7 @@ impl Keeping {
                 Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
                 // The node is there all the same.
                 Err(err) if is_passing(err.kind()) && !is_over(err.kind()) => {
-                    sleep(PAUSES.0).await;
+                    sleep(PAUSE).await;
                 }
                 Err(err) => return Err(err.into()),
             }

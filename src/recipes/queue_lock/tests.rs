@@ -135,3 +135,17 @@ async fn a_wait_that_fails_before_it_found_the_node_removes_it_all_the_same() {
         assert!(tokio::time::timeout(Duration::from_secs(10), gone).await.is_ok(), "it is left");
     }
 }
+
+#[tokio::test]
+async fn a_wait_in_vain_is_not_behind_a_node_that_comes_later() {
+    let quorum = MemoryQuorum::new();
+    queue(&quorum).await;
+    let spy = Arc::new(crate::spy::Spy::new(quorum.connect()));
+    let err = QueueLock::new(spy.clone(), "/queue/a").wait().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NoNode);
+    // The keeper takes what it is given in order, and is answered at once.
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    KEEPER.spawn(async { drop(tell) }).unwrap();
+    assert!(told.await.is_err());
+    assert_eq!(spy.take(), ["session /queue/a", "exists /queue/a"], "looked for to be removed");
+}

@@ -12,9 +12,13 @@ use super::shard::Shard;
 use super::{ShardLock, VERB};
 use crate::background::sleep;
 use crate::error::{Error, ErrorKind};
+use crate::pause::Backoff;
+use crate::recipes::wait::may_try_again;
 
-/// The pause behind a failed acquire, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The pause behind a look that failed.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The pauses behind a failed acquire.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 impl ShardLock {
     /// Acquires a range and does `work` on it, over and over, until the work breaks or `stop` comes.
@@ -63,7 +67,7 @@ impl ShardLock {
         F: Future<Output = ControlFlow<T>>,
     {
         let mut stop = pin!(stop);
-        let mut pause = PAUSES.0;
+        let mut pauses = PAUSES;
         loop {
             let acquired = tokio::select! {
                 biased;
@@ -72,17 +76,16 @@ impl ShardLock {
             };
             match acquired {
                 Ok(guard) => {
-                    pause = PAUSES.0;
+                    pauses.succeeded();
                     if let Some(answer) = self.work_on(guard, &mut work, stop.as_mut()).await? {
                         return Ok(answer);
                     }
                 }
                 Err(err) if may_try_again(err.kind()) => {
                     tokio::select! {
-                        () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                        () = sleep(pauses.failed()) => {}
                         () = &mut stop => return Err(self.error(ErrorKind::Cancelled)),
                     }
-                    pause = (pause * 2).min(PAUSES.1);
                 }
                 Err(err) => return Err(err.during(VERB)),
             }
@@ -129,7 +132,7 @@ impl ShardLock {
                     Ok(false) => break,
                     // A moment without an answer is no reason to give up a range that is held.
                     Err(err) if guard.is_valid() && may_try_again(err.kind()) => {
-                        sleep(PAUSES.0).await;
+                        sleep(PAUSE).await;
                     }
                     Ok(true) | Err(_) => {
                         let _ = guard.ack().await;
@@ -179,18 +182,4 @@ async fn once<T, F: Future<Output = ControlFlow<T>>>(
             ControlFlow::Break(answer) => Ended::Broke(answer),
         },
     }
-}
-
-/// Whether what ended so may be sought again.
-fn may_try_again(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::SessionExpired
-            | ErrorKind::Revoked
-            | ErrorKind::NotSent
-            | ErrorKind::Timeout
-            | ErrorKind::ConnectionLoss
-            | ErrorKind::OutcomeUnknown
-            | ErrorKind::Contended
-    )
 }
