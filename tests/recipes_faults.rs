@@ -17,21 +17,16 @@ use support::cases::{of_holders, of_lines};
 use support::random::{random, rounds};
 use support::recipes::{TheLock, all};
 use support::rig::{Rig, SOON, TIMEOUT, connect, gets_in, side_by_side, soon, turn};
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use support::shared::ensemble_with;
+use tokio::sync::MutexGuard;
 use tokio::time::{sleep, timeout};
 use zkcells::recipes::{Lock, Released};
 use zkcells::testing::servers::Ensemble;
 use zkcells::{ConnExt as _, ErrorKind, Loss, SessionOptions, ZkConn};
 
-/// Three servers that the tests below share, one at a time; each finds them mended.
+/// The servers, of which one that has lost the others serves reads alone.
 async fn ensemble() -> MutexGuard<'static, Ensemble> {
-    static SHARED: OnceCell<Mutex<Ensemble>> = OnceCell::const_new();
-    let shared = SHARED.get_or_init(|| async {
-        Mutex::new(Ensemble::start_with(3, "-Dreadonlymode.enabled=true").await.unwrap())
-    });
-    let ensemble = shared.await.lock().await;
-    ensemble.mend().await;
-    ensemble
+    ensemble_with("-Dreadonlymode.enabled=true").await
 }
 
 /// What one recipe goes through while a fault of a server bites: who has to do with `server` is
