@@ -17,7 +17,6 @@ use support::random::{random, rounds};
 use support::recipes::{Recipe, TheLock, all};
 use support::rig::{connect, soon, turn};
 use support::shared::ensemble;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::time::{Instant, sleep};
 use zkcells::testing::cells::fresh_root;
 use zkcells::testing::proxy::{Bites, Direction, FaultProxy, OpKind};

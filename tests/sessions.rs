@@ -16,7 +16,6 @@ use futures::future::join_all;
 use support::random::{random, rounds};
 use support::shared::ensemble;
 use support::soon;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use zkcells::recipes::Lock;
