@@ -8,6 +8,7 @@ mod support;
 mod cyclic;
 mod double;
 mod double_faults;
+mod faults;
 mod herds;
 mod simple;
 
