@@ -153,17 +153,23 @@ impl Barrier {
         if !matches!(err.kind(), ErrorKind::NodeExists | ErrorKind::OutcomeUnknown) {
             return Err(err);
         }
+        let unknown = |err: &Error| {
+            Error::new("set", path, ErrorKind::OutcomeUnknown).with_cause(err.clone())
+        };
         let Ok(node) = self.conn.get(path).await else {
             let known = err.kind() == ErrorKind::NodeExists && !attempt.second;
-            let unknown =
-                || Error::new("set", path, ErrorKind::OutcomeUnknown).with_cause(err.clone());
-            return Err(if known { err } else { unknown() });
+            return Err(if known { err } else { unknown(&err) });
         };
         let owner = Owner::parse(&node.data);
-        let ours = owner.as_ref().is_some_and(|owner| owner.id == id);
-        // A node of an earlier session is about to go.
-        if ours && (!node.stat.is_ephemeral() || self.conn.session(path).await?.owns(&node.stat)) {
-            return Ok(());
+        if owner.as_ref().is_some_and(|owner| owner.id == id) {
+            if !node.stat.is_ephemeral() {
+                return Ok(());
+            }
+            // A node of an earlier session is about to go.
+            let session = self.conn.session(path).await.map_err(|err| unknown(&err))?;
+            if session.owns(&node.stat) {
+                return Ok(());
+            }
         }
         let err = Error::new("set", path, ErrorKind::NodeExists);
         Err(match owner {
@@ -179,6 +185,7 @@ impl Barrier {
     /// # Errors
     ///
     /// `NoNode` when it was open. `NotEmpty` when the node has children, and is no barrier's.
+    /// `OutcomeUnknown` when the reply was lost and cannot be decided.
     ///
     /// # Cancel safety
     ///
@@ -186,9 +193,16 @@ impl Barrier {
     pub async fn unset(&self) -> Result<(), Error> {
         const VERB: &str = "unset";
         let path = self.path(VERB)?;
-        let mut closed = None;
+        let (mut closed, mut in_doubt) = (None, false);
         loop {
-            let stat = self.conn.exists(&path).await.map_err(|err| err.during(VERB))?;
+            // What may have been done is not said to be undone.
+            let told = |err: Error| match err.kind() {
+                ErrorKind::NotSent | ErrorKind::ConnectionLoss | ErrorKind::Timeout if in_doubt => {
+                    Error::new(VERB, &path, ErrorKind::OutcomeUnknown).with_cause(err)
+                }
+                _ => err.during(VERB),
+            };
+            let stat = self.conn.exists(&path).await.map_err(told)?;
             match (stat, closed) {
                 (None, None) => return Err(Error::new(VERB, &path, ErrorKind::NoNode)),
                 // What was lost did it, or another.
@@ -199,8 +213,8 @@ impl Barrier {
             match self.conn.delete(&path, Version::Any).await {
                 Ok(()) => return Ok(()),
                 Err(err) if err.kind() == ErrorKind::NoNode => {}
-                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => {}
-                Err(err) => return Err(err.during(VERB)),
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = true,
+                Err(err) => return Err(told(err)),
             }
         }
     }
