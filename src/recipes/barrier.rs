@@ -1,7 +1,7 @@
 //! A barrier that one closes and another opens, and at which anybody waits.
 //!
 //! ```text
-//! <path>      closed while it is there; its owner as JSON, with the random id of one `set`
+//! <path>      closed while it is there; who closed it as JSON, with the random id of one `set`
 //!
 //!            set                        set
 //!   open ─────────▶ closed (czxid 7) ◀───────▶ closed (czxid 9)
@@ -19,9 +19,12 @@
 //! the node alone counts for all of them. Theirs may sleep through an opening that is closed again
 //! at once.
 
+mod closing;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use self::closing::Closing;
 use super::names;
 use super::owner::Owner;
 use super::passing::bear_anew;
@@ -34,6 +37,9 @@ use crate::node::{Acl, CreateOptions, Mode, Stat, Version};
 use crate::path::{IntoPath, ZkPath};
 use crate::tree;
 use crate::watch::Watch;
+
+#[cfg(feature = "cli")]
+pub(crate) use self::closing::closing;
 
 /// A barrier at a path: closed while there is a node.
 ///
@@ -145,8 +151,8 @@ impl Barrier {
     async fn close(&self, path: &ZkPath, attempt: &Attempt<'_>) -> Result<(), Error> {
         let id = attempt.id.as_str();
         let options = CreateOptions::from(self.mode).with_acl(self.acl.clone()).with_id(id);
-        let owner = Owner::here(id).to_json();
-        let err = match tree::create_all(&self.conn, path, owner, options).await {
+        let closing = Closing::here(id).to_json();
+        let err = match tree::create_all(&self.conn, path, closing, options).await {
             Ok(_) => return Ok(()),
             Err(err) => err,
         };

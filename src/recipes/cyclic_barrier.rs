@@ -30,6 +30,8 @@
 //! menagerie's clients cannot take part: their two versions exclude each other, and each has states
 //! in which nobody passes. None of the other libraries has a cyclic barrier.
 
+#[cfg(feature = "cli")]
+mod census;
 mod party;
 mod state;
 mod way;
@@ -37,6 +39,8 @@ mod way;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "cli")]
+pub(crate) use self::census::{Census, Waiter, census};
 use self::party::Party;
 use self::state::State;
 use self::way::{Written, write};
