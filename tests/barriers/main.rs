@@ -10,6 +10,8 @@ mod double;
 mod double_faults;
 mod faults;
 mod herds;
+mod kazoo;
+mod mixed;
 mod simple;
 
 use std::sync::Arc;
