@@ -94,8 +94,14 @@ mod token;
 mod wait;
 
 pub use barrier::Barrier;
+#[cfg(feature = "cli")]
+pub(crate) use barrier::closing;
 pub use contenders::{Contender, contenders};
 pub use cyclic_barrier::CyclicBarrier;
+#[cfg(feature = "cli")]
+pub(crate) use cyclic_barrier::{Census, Waiter, census};
+#[cfg(feature = "cli")]
+pub(crate) use double_barrier::{Attendee, Roster, roster};
 pub use double_barrier::{DoubleBarrier, Inside};
 pub use election::{Election, Leader, LeaderGuard, Leadership};
 pub use fence::{FencedRegister, FencedValue};

@@ -6,8 +6,9 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use zkcells::recipes::{Barrier, CyclicBarrier, DoubleBarrier};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::{Direction, FaultProxy};
 use zkcells::{Conn as _, ConnExt as _, Mode, ZkConn};
@@ -558,4 +559,116 @@ fn who_ends_soon_behind_the_command_is_not_disturbed() {
     let running = zk.start(&[], late);
     assert_eq!(running.line(), "late");
     assert_eq!(running.ended(), (Some(3), String::new()));
+}
+
+#[test]
+fn barriers_tell_who_is_there_and_who_is_missing() {
+    let zk = Site::new();
+    let (gate, step, phase) = (zk.path("gate"), zk.path("step"), zk.path("phase"));
+    let us = std::process::id().to_string();
+    let who = |path: &str| {
+        let (code, output, errors) = zk.run(&["who", path]);
+        assert_eq!((code, errors.as_str()), (Some(0), ""));
+        let (_, json, _) = zk.run(&["--json", "who", path]);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let lines: Vec<String> = output.lines().map(String::from).collect();
+        (lines, json[0].clone())
+    };
+    // Closed by a command, which is gone.
+    assert_eq!(zk.run(&["barrier", "set", &gate]), done(""));
+    let (lines, json) = who(&gate);
+    assert!(lines[0].starts_with("a barrier, closed by ") && lines.len() == 1, "{lines:?}");
+    assert!(!lines[0].contains("until session"), "{lines:?}");
+    assert!(json["kind"] == "barrier" && json.get("session").is_none(), "{json}");
+    assert_eq!(zk.run(&["barrier", "unset", &gate]), done(""));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let conn = runtime.block_on(ZkConn::connect(&zk.nyc, Default::default())).unwrap();
+    let conn = std::sync::Arc::new(conn);
+    let session = format!("{:#x}", runtime.block_on(conn.session("/")).unwrap().id());
+    // And by a session that lives.
+    let bound = Barrier::new(conn.clone(), &gate).with_mode(Mode::Ephemeral);
+    runtime.block_on(bound.set()).unwrap();
+    let (lines, json) = who(&gate);
+    assert!(lines[0].contains(&format!("pid {us}")) && lines[0].contains(&session), "{lines:?}");
+    assert_eq!(json["session"], session.as_str(), "{json}");
+    let (code, _, errors) = zk.run(&["barrier", "wait", "--timeout", "100ms", &gate]);
+    assert!(code == Some(5) && errors.contains("timed out"), "{code:?} {errors}");
+    // A round that waits, and one that is on.
+    let until = async |path: String, count: usize| {
+        loop {
+            let (there, made) = conn.exists_watch(&path).await.unwrap();
+            if there.is_none() {
+                made.await;
+                continue;
+            }
+            let (children, changed) = conn.children_watch(&path).await.unwrap();
+            if children.names.len() == count {
+                break;
+            }
+            changed.await;
+        }
+    };
+    let party = |id: &str| {
+        let party = DoubleBarrier::new(conn.clone(), &step, id, 3);
+        runtime.spawn(async move { party.enter().await })
+    };
+    let mut parties = vec![party("a"), party("b")];
+    runtime.block_on(until(step.clone(), 2));
+    let (lines, json) = who(&step);
+    assert_eq!(lines[0], "a double barrier for 3: 2 waiting, 1 missing");
+    assert!(lines.len() == 3 && lines[1].starts_with("waits") && lines[1].contains(&us));
+    assert_eq!((&json["parties"], &json["missing"]), (&3.into(), &1.into()), "{json}");
+    assert_eq!(json["members"][0]["session"], session.as_str(), "{json}");
+    parties.push(party("c"));
+    let inside: Vec<_> = parties
+        .into_iter()
+        .map(|one| runtime.block_on(async { one.await.unwrap().unwrap() }))
+        .collect();
+    let (lines, json) = who(&step);
+    assert!(lines[0].ends_with(" ago, 3 inside"), "{lines:?}");
+    assert!(json["ready"] == true && json.get("missing").is_none(), "{json}");
+    runtime.block_on(async { drop(inside) });
+    // A generation that waits, and one that is broken.
+    let cyclic = CyclicBarrier::new(conn.clone(), &phase, 2);
+    let waiting = runtime.spawn({
+        let cyclic = cyclic.clone();
+        async move { cyclic.wait().await }
+    });
+    runtime.block_on(until(phase.clone(), 1));
+    let (lines, json) = who(&phase);
+    assert_eq!(lines[0], "a cyclic barrier for 2, generation 0: 1 waiting, 1 missing");
+    assert!(lines.len() == 2 && lines[1].contains(&us), "{lines:?}");
+    assert_eq!((&json["generation"], &json["waiting"]), (&0.into(), &1.into()), "{json}");
+    waiting.abort();
+    runtime.block_on(until(phase.clone(), 0));
+    let (lines, json) = who(&phase);
+    assert!(lines[0].contains("generation 0: broken, ") && lines.len() == 1, "{lines:?}");
+    assert!(json["broken"].as_str().unwrap().contains("gave up"), "{json}");
+    runtime.block_on(conn.close()).unwrap();
+}
+
+#[test]
+fn both_sides_of_a_read_write_lock_are_shown() {
+    let zk = Site::new();
+    let script = "trap 'exit 3' TERM; echo up $PPID; sleep 1000 & wait";
+    let holder = zk.start(&["--shared"], script);
+    holder.up();
+    let waiter = zk.start(&["--write"], script);
+    let start = Instant::now();
+    while zk.nodes().len() < 2 {
+        assert!(start.elapsed() < PATIENCE, "it does not wait");
+    }
+    let (code, output, _) = zk.run(&["who", &zk.path("l")]);
+    let parts: Vec<&str> = output.lines().map(|line| line.split("  ").next().unwrap()).collect();
+    assert_eq!((code, parts.as_slice()), (Some(0), &["holds shared", "waits"][..]), "{output}");
+    let (_, json, _) = zk.run(&["--json", "who", &zk.path("l")]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json[0]["mode"], &json[1]["mode"]), (&"shared".into(), &"exclusive".into()));
+    holder.signal("-TERM");
+    waiter.up();
+    let (_, output, _) = zk.run(&["who", &zk.path("l")]);
+    assert!(output.starts_with("holds ") && output.lines().count() == 1, "{output}");
+    waiter.signal("-TERM");
+    holder.ended();
+    waiter.ended();
 }

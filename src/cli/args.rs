@@ -73,7 +73,7 @@ pub(super) enum Verb {
     Lock(Lock),
     /// Run a command while this process leads
     Elect(Elect),
-    /// Show who holds a lock and who waits for it
+    /// Show who holds a lock and who waits for it, or who is at a barrier
     Who(Who),
     /// Hold a node that goes away with this process
     Elock(Elock),
@@ -231,7 +231,13 @@ pub(super) struct Rm {
 Holders first, then those who wait, in the order of their turns: host and process, or what else the
 node says; how long the node has been there, by its server's clock; the token of the grant; whose
 node names it has; its name. Locks and read-write locks of Vitess, Curator, Kazoo and zksync are
-understood, and elections by their candidates.")]
+understood, and elections by their candidates.
+
+Of barriers one line tells the state: of one that is closed, by whom, since when, and whether it opens
+when a session ends; of a double barrier how many wait and are missing, or are inside; of a cyclic
+barrier the generation, how many wait and are missing, or why it is broken. Then come those who are
+there: host and process, for how long, and the name of the node. A barrier or a party of another
+library says nothing of itself.")]
 pub(super) struct Who {
     /// Say nothing of nodes that are not there
     #[arg(short = 'f')]

@@ -1,4 +1,6 @@
-//! `zk who`: who holds a lock and who waits for it.
+//! `zk who`: who holds a lock and who waits for it, and who is at a barrier.
+
+mod barriers;
 
 use std::time::Duration;
 
@@ -10,9 +12,11 @@ use serde::Serialize;
 use crate::conn::{Conn, ConnExt as _};
 use crate::deadline::wall_clock;
 use crate::error::{Error, ErrorKind};
+use crate::node::Stat;
 use crate::path::ZkPath;
 use crate::recipes::{Contender, LockMode, LockNames, contenders};
 
+use self::barriers::Gathering;
 use super::args::Who;
 use super::context::{Context, Missing};
 use super::output::{Output, Stop, table};
@@ -29,6 +33,22 @@ const AT_ONCE: usize = 16;
 /// How much of a node's data is shown to people.
 const SHOWN: usize = 60;
 
+/// Who is at a path.
+#[derive(Debug)]
+enum Found {
+    Line(Line),
+    Gathering(ZkPath, Gathering),
+}
+
+impl Found {
+    fn path(&self) -> &ZkPath {
+        match self {
+            Found::Line(line) => &line.path,
+            Found::Gathering(path, _) => path,
+        }
+    }
+}
+
 /// Those who contend at a path.
 #[derive(Debug)]
 struct Line {
@@ -43,12 +63,12 @@ pub(super) async fn run(context: &mut Context, args: Who) -> Result<(), Stop> {
     let targets = target::resolve(context, VERB, &args.paths, missing).await;
     let headers = targets.len() > 1;
     let conn = context.conn.clone();
-    let asked = targets.into_iter().map(|target| line(&*conn, target.path));
-    let mut lines = stream::iter(asked).buffered(AT_ONCE);
+    let asked = targets.into_iter().map(|target| find(&*conn, target.path));
+    let mut all = stream::iter(asked).buffered(AT_ONCE);
     let mut first = true;
-    while let Some(line) = lines.next().await {
-        let line = match line {
-            Ok(line) => line,
+    while let Some(found) = all.next().await {
+        let found = match found {
+            Ok(found) => found,
             Err(err) => {
                 context.report_unless(missing, VERB, err);
                 continue;
@@ -56,17 +76,25 @@ pub(super) async fn run(context: &mut Context, args: Who) -> Result<(), Stop> {
         };
         context.done();
         if context.out.is_json() {
-            for contender in &line.contenders {
-                context.out.item(&Item::new(&line, contender))?;
+            match &found {
+                Found::Line(line) => {
+                    for contender in &line.contenders {
+                        context.out.item(&Item::new(line, contender))?;
+                    }
+                }
+                Found::Gathering(path, gathering) => context.out.item(&gathering.item(path))?,
             }
             continue;
         }
         if headers {
             let before = if first { "" } else { "\n" };
-            context.out.line(format_args!("{before}{}:", line.path))?;
+            context.out.line(format_args!("{before}{}:", found.path()))?;
             first = false;
         }
-        show(&mut context.out, &line)?;
+        match &found {
+            Found::Line(line) => show(&mut context.out, line)?,
+            Found::Gathering(_, gathering) => gathering.show(&mut context.out)?,
+        }
     }
     Ok(())
 }
@@ -84,18 +112,21 @@ fn show(out: &mut Output, line: &Line) -> Result<(), Stop> {
 
 /// In one line, who holds what there is at `path`; `None` if nobody does, or that cannot be told.
 pub(super) async fn holder(conn: &dyn Conn, path: &ZkPath) -> Option<String> {
-    let line = line(conn, path.clone()).await.ok()?;
+    let Ok(Found::Line(line)) = find(conn, path.clone()).await else { return None };
     let first = line.contenders.iter().find(|contender| contender.holds)?;
     let waiting = line.contenders.iter().filter(|contender| !contender.holds).count();
     let (host, pid) = identity(first);
     let who = if pid == "-" { host } else { format!("{host} pid {pid}") };
-    Some(format!("held by {who} for {}, {waiting} waiting", age(first)))
+    Some(format!("held by {who} for {}, {waiting} waiting", age(&first.stat)))
 }
 
-async fn line(conn: &dyn Conn, path: ZkPath) -> Result<Line, Error> {
+async fn find(conn: &dyn Conn, path: ZkPath) -> Result<Found, Error> {
     let found = contenders(conn, &path).await?;
     if !found.is_empty() {
-        return Ok(Line { path, elects: false, contenders: found });
+        return Ok(Found::Line(Line { path, elects: false, contenders: found }));
+    }
+    if let Some(gathering) = Gathering::find(conn, &path).await? {
+        return Ok(Found::Gathering(path, gathering));
     }
     let candidates = match contenders(conn, path.child(CANDIDATES)).await {
         Ok(found) => found,
@@ -106,7 +137,7 @@ async fn line(conn: &dyn Conn, path: ZkPath) -> Result<Line, Error> {
     if candidates.is_empty() && conn.exists(&path).await?.is_none() {
         return Err(Error::new(VERB, &path, ErrorKind::NoNode));
     }
-    Ok(Line { path, elects: !candidates.is_empty(), contenders: candidates })
+    Ok(Found::Line(Line { path, elects: !candidates.is_empty(), contenders: candidates }))
 }
 
 /// A contender in a JSON document.
@@ -153,7 +184,7 @@ impl<'a> Item<'a> {
             data_base64: data.filter(|_| text.is_none()).map(|data| STANDARD.encode(data)),
             token: contender.holds.then(|| contender.token.to_string()),
             ctime: contender.stat.ctime,
-            session: format!("{:#x}", contender.stat.ephemeral_owner),
+            session: session(&contender.stat),
         }
     }
 }
@@ -170,7 +201,7 @@ fn row(contender: &Contender, elects: bool) -> Vec<String> {
         format!("{part}{mode}"),
         host,
         pid,
-        age(contender),
+        age(&contender.stat),
         if contender.holds { contender.token.to_string() } else { "-".into() },
         system(contender.names).into(),
         contender.path.name().to_owned(),
@@ -196,10 +227,15 @@ fn plain(text: &str) -> String {
     if plain.is_empty() { "-".into() } else { plain }
 }
 
-fn age(contender: &Contender) -> String {
-    let since = Duration::from_millis(contender.stat.ctime.try_into().unwrap_or(0));
+/// How long a node has been there, by the clock of its server.
+fn age(stat: &Stat) -> String {
+    let since = Duration::from_millis(stat.ctime.try_into().unwrap_or(0));
     let age = Duration::from_secs(wall_clock().saturating_sub(since).as_secs());
     humantime::format_duration(age).to_string()
+}
+
+fn session(stat: &Stat) -> String {
+    format!("{:#x}", stat.ephemeral_owner)
 }
 
 fn system(names: LockNames) -> &'static str {

@@ -1,7 +1,7 @@
 //! A barrier that one closes and another opens, and at which anybody waits.
 //!
 //! ```text
-//! <path>      closed while it is there; its owner as JSON, with the random id of one `set`
+//! <path>      closed while it is there; who closed it as JSON, with the random id of one `set`
 //!
 //!            set                        set
 //!   open ─────────▶ closed (czxid 7) ◀───────▶ closed (czxid 9)
@@ -19,9 +19,12 @@
 //! the node alone counts for all of them. Theirs may sleep through an opening that is closed again
 //! at once.
 
+mod closing;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use self::closing::Closing;
 use super::names;
 use super::owner::Owner;
 use super::passing::bear_anew;
@@ -34,6 +37,9 @@ use crate::node::{Acl, CreateOptions, Mode, Stat, Version};
 use crate::path::{IntoPath, ZkPath};
 use crate::tree;
 use crate::watch::Watch;
+
+#[cfg(feature = "cli")]
+pub(crate) use self::closing::closing;
 
 /// A barrier at a path: closed while there is a node.
 ///
@@ -145,25 +151,31 @@ impl Barrier {
     async fn close(&self, path: &ZkPath, attempt: &Attempt<'_>) -> Result<(), Error> {
         let id = attempt.id.as_str();
         let options = CreateOptions::from(self.mode).with_acl(self.acl.clone()).with_id(id);
-        let owner = Owner::here(id).to_json();
-        let err = match tree::create_all(&self.conn, path, owner, options).await {
+        let closing = Closing::here(id).to_json();
+        let err = match tree::create_all(&self.conn, path, closing, options).await {
             Ok(_) => return Ok(()),
             Err(err) => err,
         };
         if !matches!(err.kind(), ErrorKind::NodeExists | ErrorKind::OutcomeUnknown) {
             return Err(err);
         }
+        let unknown = |err: &Error| {
+            Error::new("set", path, ErrorKind::OutcomeUnknown).with_cause(err.clone())
+        };
         let Ok(node) = self.conn.get(path).await else {
             let known = err.kind() == ErrorKind::NodeExists && !attempt.second;
-            let unknown =
-                || Error::new("set", path, ErrorKind::OutcomeUnknown).with_cause(err.clone());
-            return Err(if known { err } else { unknown() });
+            return Err(if known { err } else { unknown(&err) });
         };
         let owner = Owner::parse(&node.data);
-        let ours = owner.as_ref().is_some_and(|owner| owner.id == id);
-        // A node of an earlier session is about to go.
-        if ours && (!node.stat.is_ephemeral() || self.conn.session(path).await?.owns(&node.stat)) {
-            return Ok(());
+        if owner.as_ref().is_some_and(|owner| owner.id == id) {
+            if !node.stat.is_ephemeral() {
+                return Ok(());
+            }
+            // A node of an earlier session is about to go.
+            let session = self.conn.session(path).await.map_err(|err| unknown(&err))?;
+            if session.owns(&node.stat) {
+                return Ok(());
+            }
         }
         let err = Error::new("set", path, ErrorKind::NodeExists);
         Err(match owner {
@@ -179,6 +191,7 @@ impl Barrier {
     /// # Errors
     ///
     /// `NoNode` when it was open. `NotEmpty` when the node has children, and is no barrier's.
+    /// `OutcomeUnknown` when the reply was lost and cannot be decided.
     ///
     /// # Cancel safety
     ///
@@ -186,9 +199,16 @@ impl Barrier {
     pub async fn unset(&self) -> Result<(), Error> {
         const VERB: &str = "unset";
         let path = self.path(VERB)?;
-        let mut closed = None;
+        let (mut closed, mut in_doubt) = (None, false);
         loop {
-            let stat = self.conn.exists(&path).await.map_err(|err| err.during(VERB))?;
+            // What may have been done is not said to be undone.
+            let told = |err: Error| match err.kind() {
+                ErrorKind::NotSent | ErrorKind::ConnectionLoss | ErrorKind::Timeout if in_doubt => {
+                    Error::new(VERB, &path, ErrorKind::OutcomeUnknown).with_cause(err)
+                }
+                _ => err.during(VERB),
+            };
+            let stat = self.conn.exists(&path).await.map_err(told)?;
             match (stat, closed) {
                 (None, None) => return Err(Error::new(VERB, &path, ErrorKind::NoNode)),
                 // What was lost did it, or another.
@@ -199,8 +219,8 @@ impl Barrier {
             match self.conn.delete(&path, Version::Any).await {
                 Ok(()) => return Ok(()),
                 Err(err) if err.kind() == ErrorKind::NoNode => {}
-                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => {}
-                Err(err) => return Err(err.during(VERB)),
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = true,
+                Err(err) => return Err(told(err)),
             }
         }
     }

@@ -30,6 +30,8 @@
 //! menagerie's clients cannot take part: their two versions exclude each other, and each has states
 //! in which nobody passes. None of the other libraries has a cyclic barrier.
 
+#[cfg(feature = "cli")]
+mod census;
 mod party;
 mod state;
 mod way;
@@ -37,6 +39,8 @@ mod way;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "cli")]
+pub(crate) use self::census::{Census, Waiter, census};
 use self::party::Party;
 use self::state::State;
 use self::way::{Written, write};
@@ -201,9 +205,18 @@ impl CyclicBarrier {
         let reset = async {
             let path = self.path.clone()?;
             let why = format!("{} reset it", state::whoami());
+            // Whoever was told that somebody waits must not miss that.
+            self.conn.sync(&path).await?;
+            let mut first = None;
             for conflicts in 0..100 {
                 pause::after(conflicts, Duration::MAX).await;
                 let Some((node, state)) = self.read(&path).await? else { return Ok(()) };
+                let now = (node.stat.czxid, state.generation);
+                // The one that was to end is over, by what was lost or by another, and whoever is
+                // here now came behind that.
+                if *first.get_or_insert(now) != now {
+                    return Ok(());
+                }
                 let next = state.reset(&why).of(self);
                 match write(&self.conn, &path, &node, &state, &next).await? {
                     Written::Yes => return Ok(()),
@@ -284,5 +297,53 @@ impl CyclicBarrier {
             Some(party) => party.give_up(err).await,
             None => Err(err),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::conn::MemoryQuorum;
+    use crate::request::Op;
+    use crate::spy::{Spy, refuse};
+
+    /// Nobody tells what became of a reset, and before it looks somebody arrives behind it.
+    #[tokio::test]
+    async fn a_reset_whose_reply_is_lost_breaks_one_generation() {
+        let quorum = MemoryQuorum::new();
+        let conn = Arc::new(quorum.connect());
+        let ours = CyclicBarrier::new(conn.clone(), "/phase", 2);
+        let before = tokio::spawn({
+            let before = ours.clone();
+            async move { before.wait().await }
+        });
+        while ours.waiting().await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let newcomer = Arc::new(std::sync::Mutex::new(Some(ours.clone())));
+        let arrived = Arc::new(std::sync::Mutex::new(None));
+        let (other, arriving) = (quorum.connect(), arrived.clone());
+        let spy = Spy::meddling(quorum.connect(), move |request, _| {
+            if !matches!(request.op, Op::Multi(_)) {
+                return None;
+            }
+            let newcomer = newcomer.lock().unwrap().take()?;
+            drop(other.call(request.clone()));
+            let mut waiting = Box::pin(async move { newcomer.wait().await });
+            for _ in 0..100 {
+                let polled = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert_eq!(polled.map_err(|err| err.kind()), Poll::Pending);
+            }
+            *arriving.lock().unwrap() = Some(waiting);
+            refuse(request, ErrorKind::OutcomeUnknown)
+        });
+        CyclicBarrier::new(spy, "/phase", 2).reset().await.unwrap();
+        assert_eq!(before.await.unwrap().unwrap_err().kind(), ErrorKind::Broken);
+        assert_eq!(ours.waiting().await.unwrap(), 1, "who came behind the reset is there");
+        let arrived = arrived.lock().unwrap().take().unwrap();
+        let (first, last) = futures::join!(arrived, ours.wait());
+        assert_eq!((first.unwrap(), last.unwrap()), (1, 0));
     }
 }

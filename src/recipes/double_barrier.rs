@@ -34,6 +34,8 @@ mod enter;
 mod exit;
 mod judge;
 mod outlast;
+#[cfg(feature = "cli")]
+mod roster;
 mod round;
 
 use std::sync::Arc;
@@ -41,6 +43,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use exit::Inside;
+#[cfg(feature = "cli")]
+pub(crate) use roster::{Attendee, Roster, roster};
 
 use self::enter::Entrant;
 use self::outlast::outlast;

@@ -8,7 +8,10 @@ mod support;
 mod cyclic;
 mod double;
 mod double_faults;
+mod faults;
 mod herds;
+mod kazoo;
+mod mixed;
 mod simple;
 
 use std::sync::Arc;

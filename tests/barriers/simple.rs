@@ -140,6 +140,22 @@ async fn an_unset_whose_reply_is_lost_is_one() {
     assert_eq!((conn.bites().swallowed, conn.bites().dropped), (1, 1));
 }
 
+/// What nobody can tell is not said to be undone.
+#[tokio::test]
+async fn an_unset_of_unknown_outcome_is_told_so() {
+    let conn = connect(&MemoryQuorum::new(), MINUTE);
+    let hasty = Within::new(conn.clone(), Duration::from_millis(100));
+    let barrier = Barrier::new(hasty, "/barrier");
+    barrier.set().await.unwrap();
+    conn.refuse();
+    conn.swallow_reply(OpKind::Delete);
+    let err = barrier.unset().await.unwrap_err();
+    assert_eq!((err.kind(), err.op()), (ErrorKind::OutcomeUnknown, "unset"), "{err}");
+    assert_eq!(conn.bites().swallowed, 1);
+    conn.join();
+    assert_eq!(barrier.unset().await.unwrap_err().kind(), ErrorKind::NoNode);
+}
+
 /// The original looked again behind the event, found the next closing, and slept on.
 #[tokio::test]
 async fn an_opening_that_is_closed_again_at_once_is_seen() {

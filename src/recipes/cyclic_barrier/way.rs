@@ -213,6 +213,14 @@ impl Way {
                 Ok(_) => return,
                 Err(err) if is_over(err.kind()) || err.kind() == ErrorKind::Revoked => return,
                 Err(_) if self.session.state().is_over() => return,
+                // The state cannot be moved; without the own node others see that somebody is gone.
+                Err(err) if matches!(err.kind(), ErrorKind::Unexpected | ErrorKind::NoAuth) => {
+                    match self.conn().delete(self.node(&self.arrival), Version::Any).await {
+                        Ok(()) => return,
+                        Err(err) if err.kind() == ErrorKind::NoNode => return,
+                        Err(_) => {}
+                    }
+                }
                 Err(_) => {}
             }
             sleep(pauses.failed()).await;

@@ -29,7 +29,7 @@ pub(super) struct Ready {
 
 impl Card {
     /// What a member says; `None` if it is another system's.
-    fn parse(data: &[u8]) -> Option<Self> {
+    pub(super) fn parse(data: &[u8]) -> Option<Self> {
         serde_json::from_slice(data).ok()
     }
 
