@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::background::sleep;
+
 /// So many conflicts in a row may be chance; after them, somebody has to wait.
 const PATIENCE: u32 = 3;
 
@@ -13,7 +15,7 @@ const FIRST: Duration = Duration::from_millis(2);
 pub(crate) async fn after(conflicts: u32, at_most: Duration) {
     if conflicts >= PATIENCE {
         let longest = FIRST * (1 << (conflicts - PATIENCE).min(6));
-        tokio::time::sleep(longest.mul_f64(fastrand::f64()).min(at_most)).await;
+        sleep(longest.mul_f64(fastrand::f64()).min(at_most)).await;
     }
 }
 

@@ -199,7 +199,7 @@ impl Barrier {
     pub async fn unset(&self) -> Result<(), Error> {
         const VERB: &str = "unset";
         let path = self.path(VERB)?;
-        let (mut closed, mut in_doubt) = (None, false);
+        let (mut closed, mut in_doubt, mut is_fresh) = (None, false, false);
         loop {
             // What may have been done is not said to be undone.
             let told = |err: Error| match err.kind() {
@@ -210,6 +210,12 @@ impl Barrier {
             };
             let stat = self.conn.exists(&path).await.map_err(told)?;
             match (stat, closed) {
+                // This server may not know yet what somebody was told.
+                (None, None) if !is_fresh => {
+                    self.conn.sync(&path).await.map_err(told)?;
+                    is_fresh = true;
+                    continue;
+                }
                 (None, None) => return Err(Error::new(VERB, &path, ErrorKind::NoNode)),
                 // What was lost did it, or another.
                 (None, Some(_)) => return Ok(()),

@@ -129,7 +129,12 @@ async fn created(
         Some(MultiReply::Created { path, stat: Some(stat) }) => return Ok((path, stat)),
         // Servers before 3.8.2 do not tell it here.
         Some(MultiReply::Created { path, stat: None }) => {
-            let stat = conn.exists(&path).await.map_err(|err| err.during(verb))?;
+            // Whatever keeps us from reading it, it was made.
+            let stat = conn.exists(&path).await.map_err(|err| {
+                Error::new(verb, &path, ErrorKind::OutcomeUnknown)
+                    .with_detail("it was created, and its stat could not be read")
+                    .with_cause(err)
+            })?;
             (path, stat)
         }
         _ => return Err(Error::new(verb, path, ErrorKind::Unexpected)),

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::exit::Inside;
-use super::round::{Card, Ready};
+use super::round::{Card, Ready, read_ready};
 use super::{DoubleBarrier, READY, VERB};
 use crate::background::sleep;
 use crate::conn::bound::BoundConn;
@@ -52,6 +52,10 @@ pub(super) struct Entrant<'a> {
     pub(super) agreed: bool,
     /// Whether `ready` has been seen to come since the own node was made.
     pub(super) let_in: bool,
+    /// Whether the directory may be written, as far as is known.
+    pub(super) may_write: bool,
+    /// Whether nothing was told for long, so that whoever is to make `ready` may be gone.
+    pub(super) is_overdue: bool,
 }
 
 /// What an entrant sees at once.
@@ -70,6 +74,8 @@ pub(super) enum Next {
     Leave,
     LookAgain,
     Wait,
+    /// The own node is not there.
+    Gone,
 }
 
 impl<'a> Entrant<'a> {
@@ -93,7 +99,7 @@ impl<'a> Entrant<'a> {
             let err = match place.made().await {
                 Ok((own, stat)) if session.owns(&stat) => {
                     let ending = place.ending(&own, &stat);
-                    let (first, agreed, let_in) = (None, false, false);
+                    let (agreed, let_in, is_overdue, may_write) = (false, false, false, true);
                     return Ok(Entrant {
                         barrier,
                         dir,
@@ -105,9 +111,11 @@ impl<'a> Entrant<'a> {
                         stat,
                         ending,
                         id,
-                        first,
+                        first: None,
                         agreed,
                         let_in,
+                        is_overdue,
+                        may_write,
                     });
                 }
                 Ok(_) => return Err(Error::new(VERB, own, ErrorKind::SessionExpired)),
@@ -135,50 +143,56 @@ impl<'a> Entrant<'a> {
     /// node is gone.
     pub(super) async fn enter(mut self) -> Result<Option<Inside>, Error> {
         loop {
-            let view = match self.view().await {
-                Ok(view) => view,
+            let next = match self.next().await {
+                Ok(next) => next,
                 Err(err) => {
                     self.waiting().bear(err).await?;
                     continue;
                 }
             };
-            if !view.children.names.contains(&self.barrier.id) {
-                // What has its name by now is another's.
-                self.place.keep();
-                return Err(self.waiting().missing().await);
-            }
-            self.first.get_or_insert_with(|| view.children.clone());
-            match self.judge(&view).await {
-                Ok(Next::Inside(begun, members)) => {
-                    return self.inside(begun, members).await.map(Some);
-                }
-                Ok(Next::Leave) => {
+            match next {
+                Next::Inside(begun, members) => return self.inside(begun, members).await.map(Some),
+                Next::Leave => {
                     self.place.leave().await;
                     return Ok(None);
                 }
-                Ok(Next::LookAgain) => self.waiting().in_time()?,
-                Ok(Next::Wait) => self.wait(view).await?,
-                Err(err) => self.waiting().bear(err).await?,
+                Next::LookAgain | Next::Wait => self.waiting().in_time()?,
+                Next::Gone => {
+                    // What has its name by now is another's.
+                    self.place.keep();
+                    return Err(self.waiting().missing().await);
+                }
             }
+        }
+    }
+
+    /// What comes next, by a look and, if that says so, behind the next change.
+    async fn next(&mut self) -> Result<Next, Error> {
+        if self.let_in
+            && let Some(inside) = self.begun().await?
+        {
+            return Ok(inside);
+        }
+        let view = self.view().await?;
+        if !view.children.names.contains(&self.barrier.id) {
+            return Ok(Next::Gone);
+        }
+        self.first.get_or_insert_with(|| view.children.clone());
+        match self.judge(&view).await? {
+            Next::Wait => self.wait(view).await,
+            next => Ok(next),
         }
     }
 
     /// Looks at all that counts.
     async fn view(&self) -> Result<View, Error> {
-        let ready = self.dir.child(READY);
-        let stat = self.conn.exists_watch(&ready);
+        let stat = self.conn.exists_watch(self.dir.child(READY));
         let listed = self.conn.children(self.dir);
         let (stat, watch) = stat.await?;
         let children = listed.await.map_err(|err| self.deleted(err))?;
         let ready = match stat {
             None => None,
-            Some(stat) => match self.conn.get(&ready).await {
-                Ok(node) => Some((node.stat, Ready::parse(&node.data))),
-                Err(err) if err.kind() == ErrorKind::NoNode => None,
-                // Whoever may not read it may still go by it.
-                Err(err) if err.kind() == ErrorKind::NoAuth => Some((stat, None)),
-                Err(err) => return Err(err),
-            },
+            Some(stat) => read_ready(&self.conn, self.dir, stat).await?,
         };
         Ok(View { ready, watch, children })
     }
@@ -192,7 +206,7 @@ impl<'a> Entrant<'a> {
     }
 
     /// Waits until there may be something new.
-    async fn wait(&mut self, view: View) -> Result<(), Error> {
+    async fn wait(&mut self, view: View) -> Result<Next, Error> {
         // One looks at each change, in case the last to come dies before it made `ready`.
         let looks = view.children.names.first() == Some(&self.barrier.id);
         let watched = looks.then(|| self.conn.children_watch(self.dir));
@@ -211,16 +225,29 @@ impl<'a> Entrant<'a> {
         };
         tokio::select! {
             biased;
-            loss = self.ending.wait() => Err(loss_error(VERB, &self.own, loss)),
-            _ = self.session.lost() => Err(Error::new(VERB, &self.own, ErrorKind::SessionExpired)),
-            event = view.watch => {
-                // It came behind the own node, even if it is gone again.
-                self.let_in |= event.kind == EventKind::Created;
-                Ok(())
+            loss = self.ending.wait() => return Err(loss_error(VERB, &self.own, loss)),
+            _ = self.session.lost() => {
+                return Err(Error::new(VERB, &self.own, ErrorKind::SessionExpired));
             }
-            () = changed => Ok(()),
-            () = sleep(recheck(&self.session)) => Ok(()),
+            // It came behind the own node, even if it is gone again.
+            event = view.watch => self.let_in |= event.kind == EventKind::Created,
+            () = changed => {}
+            () = sleep(recheck(&self.session)) => self.is_overdue = true,
         }
+        Ok(Next::LookAgain)
+    }
+
+    /// The round, if `ready` has come and says that it was made for the own node: nobody need be
+    /// listed then. Everything else is told by a whole look.
+    async fn begun(&self) -> Result<Option<Next>, Error> {
+        let Some((stat, Some(ready))) = read_ready(&self.conn, self.dir, Stat::default()).await?
+        else {
+            return Ok(None);
+        };
+        let is_ours = stat.czxid > self.stat.czxid
+            && ready.parties == self.barrier.parties
+            && ready.members.contains(&self.barrier.id);
+        Ok(is_ours.then_some(Next::Inside(Some(stat.czxid), Some(ready.members))))
     }
 
     /// Proves that the own node is there still.

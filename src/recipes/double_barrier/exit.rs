@@ -15,7 +15,7 @@ use crate::node::{Children, Version};
 use crate::path::ZkPath;
 use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
-use crate::recipes::passing::{bear, bear_anew};
+use crate::recipes::passing::{bear, bear_anew, is_over};
 use crate::recipes::place::{Place, Removed};
 use crate::recipes::wait::recheck;
 use crate::request::Multi;
@@ -126,6 +126,10 @@ impl Leaver {
         let conn = &self.barrier.conn.clone();
         // Until the own node is removed.
         let mut place = Some(place);
+        // As long as nobody has gone, those are here whom the round was begun for.
+        if let Some((first, last)) = self.first_and_last(held.path.name()) {
+            self.step(held, &mut place, &first, &last).await?;
+        }
         loop {
             if let (Some(_), Some(loss)) = (&place, held.loss()) {
                 return Err(loss_error(VERB, &held.path, loss));
@@ -154,25 +158,53 @@ impl Leaver {
                     }
                 };
             };
-            let next = match &mut place {
-                Some(_) if own < first.as_str() => self.dir.child(last),
-                own => {
-                    let next = self.dir.child(first);
-                    if let Some(mut own) = own.take() {
-                        match own.leave().await {
-                            Removed::ByUs => {}
-                            Removed::Absent | Removed::WithSession => {
-                                return Err(self.lost(held, None));
-                            }
+            let (first, last) = (first.to_string(), last.to_string());
+            self.step(held, &mut place, &first, &last).await?;
+        }
+    }
+
+    /// Leaves, or not yet, and waits for who is next to go of those who are not the own one: the one
+    /// whose name sorts first is the last.
+    async fn step(
+        &mut self,
+        held: &Held,
+        place: &mut Option<Place>,
+        first: &str,
+        last: &str,
+    ) -> Result<(), Error> {
+        let next = match &mut *place {
+            Some(_) if held.path.name() < first => self.dir.child(last),
+            own => {
+                if let Some(mut own) = own.take() {
+                    // Nobody waits for one who cannot be reached, for longer than it may be inside.
+                    let until = held.proof.valid_until();
+                    let removed = tokio::select! {
+                        biased;
+                        removed = own.leave() => removed,
+                        () = sleep(until.remaining()) => {
+                            return Err(loss_error(VERB, &held.path, Loss::Unproven));
+                        }
+                    };
+                    match removed {
+                        Removed::ByUs => {}
+                        Removed::Absent | Removed::WithSession => {
+                            return Err(self.lost(held, None));
                         }
                     }
-                    next
                 }
-            };
-            if let Err(err) = self.wait_for(held, place.is_some(), &next).await {
-                self.bear(held, place.is_some(), err).await?;
+                self.dir.child(first)
             }
+        };
+        match self.wait_for(held, place.is_some(), &next).await {
+            Ok(()) => Ok(()),
+            Err(err) => self.bear(held, place.is_some(), err).await,
         }
+    }
+
+    /// Of the other members, if they are known, those whose names sort first and last.
+    fn first_and_last(&self, own: &str) -> Option<(String, String)> {
+        let others = || self.members.iter().flatten().filter(|name| *name != own);
+        Some((others().min()?.clone(), others().max()?.clone()))
     }
 
     /// Who else may be a member of the own round.
@@ -240,9 +272,20 @@ impl Leaver {
                 }
                 Some(1) if ready => ready = false,
                 Some(_) if dir => dir = false,
+                _ if is_over(err.kind()) || held.session.state().is_over() => {
+                    place.keep();
+                    if !in_doubt {
+                        return Err(self.lost(held, None));
+                    }
+                    // The own node is gone by now, one way or the other, and it was the last.
+                    if let Ok(children) = self.barrier.conn.children(&self.dir).await {
+                        self.clean_up(&children).await;
+                    }
+                    return Ok(());
+                }
                 _ => {
                     in_doubt |= err.kind() == ErrorKind::OutcomeUnknown;
-                    self.bear(held, !in_doubt, err).await?;
+                    self.bear(held, true, err).await?;
                 }
             }
         }

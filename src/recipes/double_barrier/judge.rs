@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use super::enter::{Entrant, Next, View};
-use super::round::{Member, Ready, members, most_members};
+use super::round::{Card, Member, Ready, members, most_members};
 use super::{READY, VERB};
 use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
-use crate::node::{CreateOptions, Mode, Stat, Version};
+use crate::node::{CreateOptions, Mode, Node, Stat, Version};
 use crate::request::Multi;
 
 impl Entrant<'_> {
@@ -16,18 +16,22 @@ impl Entrant<'_> {
         let count = view.children.names.iter().filter(|name| *name != READY).count();
         self.seen.store(count, Ordering::Relaxed);
         match &view.ready {
-            Some((stat, _)) if stat.czxid < self.stat.czxid => return self.behind(stat).await,
+            Some((stat, ready)) if stat.czxid < self.stat.czxid => {
+                return self.behind(stat, ready.as_ref()).await;
+            }
             Some((stat, Some(ready))) => return self.let_in_by(stat, ready),
             Some((stat, None)) => return self.let_in_by_others(view, Some(stat)).await,
             None if self.let_in => return self.let_in_by_others(view, None).await,
             None => {}
         }
-        // Those who were there first decide how many it takes.
-        if self.agreed && count < self.barrier.parties {
+        let ours = self.barrier.parties;
+        if count < ours && (self.agreed || self.agrees_with_one(view).await?) {
+            self.agreed = true;
             return Ok(Next::Wait);
         }
+        let dir = self.conn.get(self.dir);
         let mut members = members(&self.conn, self.dir, &view.children.names).await?;
-        let ours = self.barrier.parties;
+        // Those who were there first decide how many it takes.
         let before = members.iter().filter(|member| member.czxid < self.stat.czxid);
         for parties in before.filter_map(|member| member.parties) {
             if parties != ours {
@@ -42,13 +46,39 @@ impl Entrant<'_> {
         }
         members.truncate(ours);
         self.is_among(&members)?;
-        self.make_ready(&members).await
+        // One makes it, and another one who looks at each change; all do if it takes long.
+        let id = Some(&self.barrier.id);
+        let is_last = members.last().map(|member| &member.name) == id;
+        if !is_last && view.children.names.first() != id && !self.is_overdue {
+            return Ok(Next::Wait);
+        }
+        let dir = dir.await.map_err(|err| self.deleted(err))?;
+        self.make_ready(&members, &dir).await
+    }
+
+    /// Whether another one who was there first takes the same number: all of them do then, as each was
+    /// told otherwise.
+    async fn agrees_with_one(&self, view: &View) -> Result<bool, Error> {
+        let others = |name: &&String| *name != READY && **name != self.barrier.id;
+        let Some(name) = view.children.names.iter().find(others) else { return Ok(true) };
+        let node = match self.conn.get(self.dir.child(name)).await {
+            Ok(node) => node,
+            Err(err) if matches!(err.kind(), ErrorKind::NoNode | ErrorKind::NoAuth) => {
+                return Ok(false);
+            }
+            Err(err) => return Err(err),
+        };
+        let is_first = node.stat.is_ephemeral() && node.stat.czxid < self.stat.czxid;
+        match Card::parse(&node.data).filter(|_| is_first).map(|card| card.parties) {
+            Some(theirs) if theirs != self.barrier.parties => Err(self.disagreement(theirs)),
+            known => Ok(known.is_some()),
+        }
     }
 
     /// An older `ready` was made for others. Without any of them it is a crash's, and removed.
-    async fn behind(&self, ready: &Stat) -> Result<Next, Error> {
-        // Only one of those who see it removes it, or it would be that of the next round: each
-        // removal writes the directory, as it was before `ready` was seen once more.
+    async fn behind(&self, ready: &Stat, made_for: Option<&Ready>) -> Result<Next, Error> {
+        // It must not be that of the next round: whoever removes one, or makes one, writes the
+        // directory, as it was before `ready` was seen once more.
         let dir = self.conn.get(self.dir);
         let stat = self.conn.exists(self.dir.child(READY));
         let listed = self.conn.children(self.dir);
@@ -58,7 +88,7 @@ impl Entrant<'_> {
         }
         let names = listed.await.map_err(|err| self.deleted(err))?.names;
         let members = members(&self.conn, self.dir, &names).await?;
-        if members.iter().any(|member| member.czxid < ready.czxid) {
+        if members.iter().any(|member| Ready::is_for(made_for, ready, member)) {
             return Ok(Next::Leave);
         }
         let removal = Multi::new()
@@ -104,7 +134,7 @@ impl Entrant<'_> {
     }
 
     /// Makes `ready` if all `members` are there.
-    async fn make_ready(&mut self, members: &[Member]) -> Result<Next, Error> {
+    async fn make_ready(&mut self, members: &[Member], dir: &Node) -> Result<Next, Error> {
         let ready = Ready {
             parties: self.barrier.parties,
             members: members.iter().map(|member| member.name.clone()).collect(),
@@ -117,18 +147,23 @@ impl Entrant<'_> {
         for member in members {
             making = making.check(self.dir.child(&member.name), Version::Any);
         }
-        let making = making.create(self.dir.child(READY), ready.to_json(), options);
+        let mut making = making.create(self.dir.child(READY), ready.to_json(), options);
+        if self.may_write {
+            making = making.set(self.dir, &dir.data, Version::Any);
+        }
         match self.conn.multi(making).await {
-            Ok(_) => {
-                self.let_in = true;
-                Ok(Next::LookAgain)
-            }
-            Err(err) => match err.kind() {
-                // Somebody has gone, or was faster.
-                ErrorKind::NoNode | ErrorKind::NodeExists => Ok(Next::LookAgain),
-                _ => Err(err),
+            Ok(_) => self.let_in = true,
+            Err(err) => match (err.kind(), err.index()) {
+                // Somebody was faster, behind the look at which there was none.
+                (ErrorKind::NodeExists, _) => self.let_in = true,
+                // Somebody has gone.
+                (ErrorKind::NoNode, _) => {}
+                // Nobody may, then, and none can be removed by those who come later.
+                (ErrorKind::NoAuth, Some(index)) if index > members.len() => self.may_write = false,
+                _ => return Err(err),
             },
         }
+        Ok(Next::LookAgain)
     }
 
     fn is_among(&self, members: &[Member]) -> Result<(), Error> {

@@ -1,9 +1,10 @@
 //! Waiting for a round of others to be over.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::READY;
-use super::round::members;
+use super::round::{Ready, members, read_ready};
 use crate::background::sleep;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
@@ -18,12 +19,11 @@ pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Er
     loop {
         match look_at(conn, dir, &mut round).await {
             Ok(None) => return Ok(()),
-            Ok(Some((ready, member))) => {
-                let session = conn.session(dir).await?;
+            Ok(Some((ready, member, pause))) => {
                 tokio::select! {
                     _ = ready => {}
                     _ = member => {}
-                    () = sleep(recheck(&session)) => {}
+                    () = sleep(pause) => {}
                 }
             }
             Err(err) if err.kind() == ErrorKind::NoNode => return Ok(()),
@@ -32,25 +32,31 @@ pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Er
     }
 }
 
-/// Watches on `ready` and on a member of its round; `None` when that is over.
+/// Watches on `ready` and on a member of its round, and how long to rely on them; `None` when that is
+/// over.
 async fn look_at(
     conn: &Arc<dyn Conn>,
     dir: &ZkPath,
     round: &mut Option<i64>,
-) -> Result<Option<(Watch, Watch)>, Error> {
-    let (Some(ready), changed) = conn.exists_watch(dir.child(READY)).await? else {
+) -> Result<Option<(Watch, Watch, Duration)>, Error> {
+    let (Some(stat), changed) = conn.exists_watch(dir.child(READY)).await? else {
         return Ok(None);
     };
-    if *round.get_or_insert(ready.czxid) != ready.czxid {
+    let Some((stat, ready)) = read_ready(&**conn, dir, stat).await? else { return Ok(None) };
+    if *round.get_or_insert(stat.czxid) != stat.czxid {
         return Ok(None);
     }
+    let pause = recheck(&conn.session(dir).await?);
     let names = conn.children(dir).await?.names;
-    for member in members(conn, dir, &names).await? {
-        if member.czxid < ready.czxid
+    let mut members = members(conn, dir, &names).await?;
+    // Whose name sorts first is the last to leave.
+    members.sort_by(|one, other| one.name.cmp(&other.name));
+    for member in members {
+        if Ready::is_for(ready.as_ref(), &stat, &member)
             && let (Some(stat), gone) = conn.exists_watch(dir.child(&member.name)).await?
             && stat.czxid == member.czxid
         {
-            return Ok(Some((changed, gone)));
+            return Ok(Some((changed, gone, pause)));
         }
     }
     Ok(None)

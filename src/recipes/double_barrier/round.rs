@@ -40,6 +40,13 @@ impl Card {
 }
 
 impl Ready {
+    /// Whether `member` was there before it, which `stat` tells of, and it was made for that one, as
+    /// far as it says so.
+    pub(super) fn is_for(this: Option<&Ready>, stat: &Stat, member: &Member) -> bool {
+        let listed = this.is_none_or(|ready| ready.members.contains(&member.name));
+        listed && member.czxid < stat.czxid
+    }
+
     /// What `ready` says; `None` if it is another system's.
     pub(super) fn parse(data: &[u8]) -> Option<Self> {
         serde_json::from_slice(data).ok()
@@ -48,6 +55,21 @@ impl Ready {
     pub(super) fn to_json(&self) -> Vec<u8> {
         // Strings and numbers always become JSON.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// What `ready` says, which was there as `stat` tells; `None` when it is gone.
+pub(super) async fn read_ready(
+    conn: &dyn Conn,
+    dir: &ZkPath,
+    stat: Stat,
+) -> Result<Option<(Stat, Option<Ready>)>, Error> {
+    match conn.get(dir.child(READY)).await {
+        Ok(node) => Ok(Some((node.stat, Ready::parse(&node.data)))),
+        Err(err) if err.kind() == ErrorKind::NoNode => Ok(None),
+        // Whoever may not read it may still go by it.
+        Err(err) if err.kind() == ErrorKind::NoAuth => Ok(Some((stat, None))),
+        Err(err) => Err(err),
     }
 }
 
