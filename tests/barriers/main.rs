@@ -10,6 +10,7 @@ mod double;
 mod double_faults;
 mod faults;
 mod herds;
+mod history;
 mod kazoo;
 mod mixed;
 mod simple;

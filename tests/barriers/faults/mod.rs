@@ -31,7 +31,7 @@ use crate::support::random::{random, rounds};
 use crate::support::rig::{TIMEOUT, side_by_side};
 
 /// Three servers that the tests below share, one at a time; each finds them mended.
-async fn ensemble() -> MutexGuard<'static, Ensemble> {
+pub(crate) async fn ensemble() -> MutexGuard<'static, Ensemble> {
     static SHARED: OnceCell<Mutex<Ensemble>> = OnceCell::const_new();
     let shared = SHARED.get_or_init(|| async { Mutex::new(Ensemble::start(3).await.unwrap()) });
     let ensemble = shared.await.lock().await;
