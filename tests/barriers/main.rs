@@ -11,6 +11,7 @@ mod double_faults;
 mod faults;
 mod herds;
 mod history;
+mod interleaved;
 mod kazoo;
 mod mixed;
 mod simple;

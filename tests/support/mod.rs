@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+pub mod altered;
 pub mod cases;
 #[macro_use]
 pub mod beds;

@@ -211,8 +211,9 @@ impl Way {
         loop {
             match self.break_off(why).await {
                 Ok(_) => return,
-                Err(err) if is_over(err.kind()) || err.kind() == ErrorKind::Revoked => return,
                 // Where failures are tolerated another session does as well.
+                Err(err) if self.barrier.tolerant && err.kind() == ErrorKind::SessionExpired => {}
+                Err(err) if is_over(err.kind()) || err.kind() == ErrorKind::Revoked => return,
                 Err(_) if !self.barrier.tolerant && self.session.state().is_over() => return,
                 // The state cannot be moved; without the own node others see that somebody is gone.
                 Err(err) if matches!(err.kind(), ErrorKind::Unexpected | ErrorKind::NoAuth) => {
