@@ -3,8 +3,8 @@
 //! `eval "$(cells/up)"; cargo bench --bench rw_locks`
 //!
 //! 50 readers and 5 writers, each with a session of its own, take one lock as often as they can; 100
-//! parties meet at a barrier. The rounds of the three alternate, and the medians count. At the barrier
-//! ours is measured from the first call on, the others from the last one.
+//! parties meet at a barrier, measured from the first call to the last return. The rounds of the three
+//! alternate, and the medians count.
 
 #[path = "rivals/side.rs"]
 mod side;

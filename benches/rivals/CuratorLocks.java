@@ -234,8 +234,8 @@ public final class CuratorLocks {
         double seconds = together(tasks);
         long lastCall = Collections.max(enter);
         return new Object[] {
-            "enter_us", us(Collections.max(entered) - lastCall),
-            "leave_us", us(Collections.max(left) - Collections.max(leave)),
+            "enter_us", us(Collections.max(entered) - Collections.min(enter)),
+            "leave_us", us(Collections.max(left) - Collections.min(leave)),
             "seconds", seconds, "early", entered.stream().filter(moment -> moment < lastCall).count(),
         };
     }

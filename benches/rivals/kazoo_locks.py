@@ -22,8 +22,8 @@ first command of a kind is slow, above all in a virtual machine that has not com
         As many clients of one read-write lock; they end after N acquisitions, or after a time (`3s`). "seconds",
         "reads_per_second", "writes_per_second", "reads", "writes", "max_read_wait_us", "max_write_wait_us", "overlaps"
     barrier PATH PARTIES
-        As many clients meet at a double barrier. From the last call of enter to the last return of it "enter_us", from
-        the last call of leave to the last return "leave_us"; "seconds"; "early", whose enter returned before all called
+        As many clients meet at a double barrier. From the first call of enter to the last return of it "enter_us", from
+        the first call of leave to the last return "leave_us"; "seconds"; "early", whose enter returned before all called
     meet PATH PARTIES
         One party of a double barrier whose others are elsewhere. Event "entered" (with "enter_us"), then leave.
         "leave_us"
@@ -275,8 +275,8 @@ def barrier(path, parties):
         tasks.append(lambda own=own: pass_through(own))
     seconds = together(tasks)
     return {
-        "enter_us": us(max(entered) - max(enter)),
-        "leave_us": us(max(left) - max(leave)),
+        "enter_us": us(max(entered) - min(enter)),
+        "leave_us": us(max(left) - min(leave)),
         "seconds": seconds,
         "early": sum(1 for moment in entered if moment < max(enter)),
     }
