@@ -208,17 +208,26 @@ impl Barrier {
                 }
                 _ => err.during(VERB),
             };
-            let stat = self.conn.exists(&path).await.map_err(told)?;
-            match (stat, closed) {
-                (None, None) => return Err(Error::new(VERB, &path, ErrorKind::NoNode)),
+            // Behind a doubt, what was on its way has come.
+            let synced = in_doubt.then(|| self.conn.sync(&path));
+            let read = self.conn.exists(&path);
+            if let Some(synced) = synced {
+                synced.await.map_err(told)?;
+            }
+            match (read.await.map_err(told)?, closed) {
                 // What was lost did it, or another.
-                (None, Some(_)) => return Ok(()),
+                (None, _) if in_doubt => return Ok(()),
                 (Some(stat), Some(before)) if stat.czxid != before => return Ok(()),
                 (Some(stat), _) => closed = Some(stat.czxid),
+                // It may be a server that lags behind; the deletion will tell.
+                (None, _) => {}
             }
             match self.conn.delete(&path, Version::Any).await {
                 Ok(()) => return Ok(()),
-                Err(err) if err.kind() == ErrorKind::NoNode => {}
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    let was_closed = closed.is_some() || in_doubt;
+                    return if was_closed { Ok(()) } else { Err(err.during(VERB)) };
+                }
                 Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = true,
                 Err(err) => return Err(told(err)),
             }

@@ -11,7 +11,7 @@ use crate::background::sleep;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
-use crate::node::{Children, CreateOptions, Mode, Stat};
+use crate::node::{Children, CreateOptions, Mode, Stat, Version};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::recipes::directory;
@@ -24,6 +24,7 @@ use crate::recipes::place::Place;
 use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting, recheck};
+use crate::request::Multi;
 use crate::session::Session;
 use crate::watch::{EventKind, Watch};
 
@@ -52,6 +53,8 @@ pub(super) struct Entrant<'a> {
     pub(super) agreed: bool,
     /// Whether `ready` has been seen to come since the own node was made.
     pub(super) let_in: bool,
+    /// Whether the own node may have been taken away, to make way.
+    made_way: bool,
 }
 
 /// What an entrant sees at once.
@@ -66,8 +69,8 @@ pub(super) struct View {
 pub(super) enum Next {
     /// The round was begun by this transaction, as far as that is known, for these.
     Inside(Option<i64>, Option<Vec<String>>),
-    /// Members of an earlier round are there.
-    Leave,
+    /// Members of an earlier round are there, at this version of the directory.
+    MakeWay(i32),
     LookAgain,
     Wait,
 }
@@ -93,7 +96,7 @@ impl<'a> Entrant<'a> {
             let err = match place.made().await {
                 Ok((own, stat)) if session.owns(&stat) => {
                     let ending = place.ending(&own, &stat);
-                    let (first, agreed, let_in) = (None, false, false);
+                    let (first, agreed, let_in, made_way) = (None, false, false, false);
                     return Ok(Entrant {
                         barrier,
                         dir,
@@ -108,6 +111,7 @@ impl<'a> Entrant<'a> {
                         first,
                         agreed,
                         let_in,
+                        made_way,
                     });
                 }
                 Ok(_) => return Err(Error::new(VERB, own, ErrorKind::SessionExpired)),
@@ -138,13 +142,16 @@ impl<'a> Entrant<'a> {
             let view = match self.view().await {
                 Ok(view) => view,
                 Err(err) => {
-                    self.waiting().bear(err).await?;
+                    self.told(self.waiting().bear(err).await).await?;
                     continue;
                 }
             };
             if !view.children.names.contains(&self.barrier.id) {
                 // What has its name by now is another's.
                 self.place.keep();
+                if self.made_way {
+                    return Ok(None);
+                }
                 return Err(self.waiting().missing().await);
             }
             self.first.get_or_insert_with(|| view.children.clone());
@@ -152,14 +159,50 @@ impl<'a> Entrant<'a> {
                 Ok(Next::Inside(begun, members)) => {
                     return self.inside(begun, members).await.map(Some);
                 }
-                Ok(Next::Leave) => {
-                    self.place.leave().await;
-                    return Ok(None);
+                Ok(Next::MakeWay(version)) => match self.make_way(version).await {
+                    Ok(true) => return Ok(None),
+                    Ok(false) => {}
+                    Err(err) => self.told(self.waiting().bear(err).await).await?,
+                },
+                Ok(Next::LookAgain) => self.told(self.waiting().in_time()).await?,
+                Ok(Next::Wait) => {
+                    let waited = self.wait(view).await;
+                    self.told(waited).await?;
                 }
-                Ok(Next::LookAgain) => self.waiting().in_time()?,
-                Ok(Next::Wait) => self.wait(view).await?,
-                Err(err) => self.waiting().bear(err).await?,
+                Err(err) => self.told(self.waiting().bear(err).await).await?,
             }
+        }
+    }
+
+    /// Word of the end of the own node may come before word of the end of its session.
+    async fn told(&self, waited: Result<(), Error>) -> Result<(), Error> {
+        match waited {
+            Err(err) if err.kind() == ErrorKind::Revoked => Err(self.waiting().missing().await),
+            waited => waited,
+        }
+    }
+
+    /// Takes the own node away while the round of others is on, and says whether that was so: once it
+    /// is over, the own node may have been counted for the next one. Whoever ends a round and leaves
+    /// the directory writes it.
+    async fn make_way(&mut self, version: i32) -> Result<bool, Error> {
+        let removal = Multi::new()
+            .check(self.dir, Version::Exact(version))
+            .check(self.dir.child(READY), Version::Any)
+            .delete(&self.own, Version::Any);
+        match self.conn.multi(removal).await {
+            Ok(_) => {
+                self.place.keep();
+                Ok(true)
+            }
+            Err(err) => match err.kind() {
+                ErrorKind::BadVersion | ErrorKind::NoNode => Ok(false),
+                ErrorKind::OutcomeUnknown => {
+                    self.made_way = true;
+                    Ok(false)
+                }
+                _ => Err(err),
+            },
         }
     }
 

@@ -91,7 +91,12 @@ impl History {
         for (client, own) in calls.iter().enumerate() {
             for (other, theirs) in calls.iter().enumerate().filter(|(other, _)| *other != client) {
                 alone(own, theirs, |call| {
-                    verdict.alone.push(format!("client {client} without client {other}: {call:?}"));
+                    let near = |one: &&Call| one.ended + 50 > call.start && one.start < call.ended;
+                    let theirs: Vec<_> = theirs.iter().filter(near).collect();
+                    let own: Vec<_> = own.iter().filter(near).collect();
+                    verdict.alone.push(format!(
+                        "client {client} without client {other}: {call:?}, of {own:?}, near {theirs:?}"
+                    ));
                 });
                 early(own, theirs, |call, stay| {
                     verdict.early.push(format!("client {client}: {call:?}, {other}: {stay:?}"));
