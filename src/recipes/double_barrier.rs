@@ -135,7 +135,7 @@ impl DoubleBarrier {
     /// parties, or more than that many came. `BadArguments` for no parties, and for an id that is
     /// empty, `ready`, or no name of a node. `Revoked` when somebody deleted the own node,
     /// `SessionExpired`, and whatever keeps the own node from being made. Once it is made, a cell that
-    /// does not answer is waited for as long as the session may live.
+    /// does not answer is waited for until a server says that the session is over.
     ///
     /// # Cancel safety
     ///
