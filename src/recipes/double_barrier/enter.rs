@@ -20,7 +20,7 @@ use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
 use crate::recipes::names::{self, LockMode};
 use crate::recipes::owner::Owner;
-use crate::recipes::place::Place;
+use crate::recipes::place::{Place, Removed};
 use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting, recheck};
@@ -119,7 +119,17 @@ impl<'a> Entrant<'a> {
             };
             match err.kind() {
                 ErrorKind::NoNode => {
-                    directory::make(&conn, dir, "", &barrier.acl, Mode::Container).await?;
+                    match directory::make(&conn, dir, "", &barrier.acl, Mode::Container).await {
+                        // The next try tells whether it is there.
+                        Err(err) if err.kind() != ErrorKind::OutcomeUnknown => return Err(err),
+                        _ => {}
+                    }
+                }
+                // Whatever there is of it goes before there is another.
+                ErrorKind::OutcomeUnknown => {
+                    if place.leave().await == Removed::WithSession {
+                        return Err(Error::new(VERB, own, ErrorKind::SessionExpired));
+                    }
                 }
                 // It may be ours, from an attempt that was dropped.
                 ErrorKind::NodeExists if !waited => {
