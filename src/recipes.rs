@@ -32,6 +32,20 @@
 //! [`contenders`] shows who holds and who waits, whichever of these systems they are of; for ranges,
 //! [`shard_contenders`] does.
 //!
+//! # Clients of other libraries
+//!
+//! | | zksync (Go) | Curator (Java) | Kazoo (Python) | menagerie (Java) |
+//! |---|---|---|---|---|
+//! | [`RwLock`] | its own names; its writers fail on any other child | [`LockNames::Curator`] | [`LockNames::Kazoo`] | no, other names |
+//! | [`Barrier`] | yes | `DistributedBarrier` | `Barrier` | has none |
+//! | [`DoubleBarrier`] | yes | `DistributedDoubleBarrier` | `DoubleBarrier` | has none |
+//! | [`CyclicBarrier`] | has none | has none | has none | no: its two versions exclude each other |
+//!
+//! Those of Curator and Kazoo are run against these by the tests; zksync's share the layout. What
+//! theirs lack, theirs lack here too: they do not say how many they wait for, do not count again when
+//! the one has died who had counted all, and go by a `ready` that others have left. So where they
+//! take part in a double barrier, a round begins when the last one is out of the one before.
+//!
 //! # What a guard promises
 //!
 //! Until [`Guard::valid_until`] nobody else holds the same thing, whatever the network and the

@@ -36,6 +36,7 @@ on_each_bed![
     a_holder_whose_node_is_deleted_has_lost_it,
     a_waiter_whose_node_is_deleted_is_told,
     whoever_gives_up_leaves_no_node,
+    one_object_may_be_asked_while_it_is_held,
     a_downgrade_keeps_number_token_and_place,
     names_of_all_systems_exclude_one_another,
 ];
@@ -198,6 +199,20 @@ async fn whoever_gives_up_leaves_no_node(b: Bed) {
     drop(tokio::time::timeout(short, lock.read()).await);
     until_children(&conn, &dir, |names| names.len() == 1).await;
     assert!(holder.is_valid());
+}
+
+/// The original forgot its first node, and waited for itself for ever.
+async fn one_object_may_be_asked_while_it_is_held(b: Bed) {
+    let (conn, path) = (b.conn().await, b.at("rw"));
+    let lock = RwLock::new(conn.clone(), &path);
+    let first = lock.write().await.unwrap();
+    let err = lock.write_within(Duration::from_millis(100)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout, "{err}");
+    assert!(first.is_valid());
+    assert_eq!(first.release().await, Released::Released);
+    let second = soon("the next turn", lock.write()).await.unwrap();
+    assert_eq!(second.release().await, Released::Released);
+    until_children(&conn, &path, <[String]>::is_empty).await;
 }
 
 async fn a_downgrade_keeps_number_token_and_place(b: Bed) {

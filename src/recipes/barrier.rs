@@ -199,7 +199,7 @@ impl Barrier {
     pub async fn unset(&self) -> Result<(), Error> {
         const VERB: &str = "unset";
         let path = self.path(VERB)?;
-        let (mut closed, mut in_doubt, mut is_fresh) = (None, false, false);
+        let (mut closed, mut in_doubt) = (None, false);
         loop {
             // What may have been done is not said to be undone.
             let told = |err: Error| match err.kind() {
@@ -208,23 +208,26 @@ impl Barrier {
                 }
                 _ => err.during(VERB),
             };
-            let stat = self.conn.exists(&path).await.map_err(told)?;
-            match (stat, closed) {
-                // This server may not know yet what somebody was told.
-                (None, None) if !is_fresh => {
-                    self.conn.sync(&path).await.map_err(told)?;
-                    is_fresh = true;
-                    continue;
-                }
-                (None, None) => return Err(Error::new(VERB, &path, ErrorKind::NoNode)),
+            // Behind a doubt, what was on its way has come.
+            let synced = in_doubt.then(|| self.conn.sync(&path));
+            let read = self.conn.exists(&path);
+            if let Some(synced) = synced {
+                synced.await.map_err(told)?;
+            }
+            match (read.await.map_err(told)?, closed) {
                 // What was lost did it, or another.
-                (None, Some(_)) => return Ok(()),
+                (None, _) if in_doubt => return Ok(()),
                 (Some(stat), Some(before)) if stat.czxid != before => return Ok(()),
                 (Some(stat), _) => closed = Some(stat.czxid),
+                // It may be a server that lags behind; the deletion will tell.
+                (None, _) => {}
             }
             match self.conn.delete(&path, Version::Any).await {
                 Ok(()) => return Ok(()),
-                Err(err) if err.kind() == ErrorKind::NoNode => {}
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    let was_closed = closed.is_some() || in_doubt;
+                    return if was_closed { Ok(()) } else { Err(err.during(VERB)) };
+                }
                 Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = true,
                 Err(err) => return Err(told(err)),
             }

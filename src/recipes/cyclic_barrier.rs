@@ -130,8 +130,9 @@ impl CyclicBarrier {
     /// number of parties, or think otherwise of failures. `SessionExpired`, which does not happen where
     /// failures are tolerated; `Revoked` when somebody deleted the barrier's node; `BadArguments` for no
     /// parties; `Unexpected` when the node holds something else; whatever keeps an arrival from being
-    /// written. `OutcomeUnknown` when a reply was lost and 64 generations were broken since. Whoever
-    /// fails so after it has arrived breaks the barrier for the others.
+    /// written. `OutcomeUnknown` when a reply was lost and nobody can tell any more who was in that
+    /// generation: another one has opened since, or 64 were broken. Whoever fails so after it has
+    /// arrived breaks the barrier for the others.
     ///
     /// # Cancel safety
     ///

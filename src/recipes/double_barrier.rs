@@ -17,7 +17,9 @@
 //!
 //! **Before a round is over.** A `ready` that is older than the own node was made for others. As long
 //! as one of these is there a newcomer takes its node away and waits, so that it holds nobody up who
-//! leaves; once none is, it removes that `ready`, which a crash has left.
+//! leaves; once none is, it removes that `ready`, which a crash has left. Whoever removes `ready` and
+//! not the directory writes the directory, as it was, and a newcomer takes its node away only at the
+//! version at which it has seen the old `ready`: later it may have been counted for the next round.
 //!
 //! **Out.** Whose name sorts first waits for the last to go, the others delete their node and wait for
 //! the first; it takes its node, `ready` and the directory away at once. A member that dies goes with
@@ -133,7 +135,7 @@ impl DoubleBarrier {
     /// parties, or more than that many came. `BadArguments` for no parties, and for an id that is
     /// empty, `ready`, or no name of a node. `Revoked` when somebody deleted the own node,
     /// `SessionExpired`, and whatever keeps the own node from being made. Once it is made, a cell that
-    /// does not answer is waited for as long as the session may live.
+    /// does not answer is waited for until a server says that the session is over.
     ///
     /// # Cancel safety
     ///
@@ -226,8 +228,8 @@ impl DoubleBarrier {
 mod tests {
     use super::*;
     use crate::conn::{ConnExt, MemoryConn, MemoryQuorum};
-    use crate::node::Mode;
-    use crate::request::Op;
+    use crate::node::{Mode, Version};
+    use crate::request::{Multi, Op};
     use crate::spy::Spy;
 
     #[tokio::test]
@@ -265,5 +267,43 @@ mod tests {
         let third = DoubleBarrier::new(quorum.connect(), "/step", "c", 2);
         let (late, third) = futures::join!(entering, third.enter());
         assert!(late.unwrap().is_valid() && third.unwrap().is_valid());
+    }
+
+    /// A round of others is on, so one who has come takes its node away; before it does, that round
+    /// ends and the next one begins, for which its node is counted.
+    #[tokio::test]
+    async fn whoever_is_counted_while_it_makes_way_is_inside() {
+        let quorum = MemoryQuorum::new();
+        let other = quorum.connect();
+        other.create("/step", "", Mode::Persistent).await.unwrap();
+        other.create("/step/a", "", Mode::Ephemeral).await.unwrap();
+        let first = r#"{"parties":2,"members":["a","b"],"id":"1"}"#;
+        other.create("/step/ready", first, Mode::Persistent).await.unwrap();
+        let mut once = true;
+        let conn = Spy::meddling(quorum.connect(), move |request, _| {
+            let goes = match &request.op {
+                Op::Delete { .. } => request.path.as_str() == "/step/c",
+                Op::Multi(steps) => steps.iter().any(|step| step.path().as_str() == "/step/c"),
+                _ => false,
+            };
+            if goes && std::mem::take(&mut once) {
+                let over = Multi::new()
+                    .delete("/step/a", Version::Any)
+                    .delete("/step/ready", Version::Any)
+                    .set("/step", "", Version::Any);
+                drop(other.multi(over));
+                drop(other.create("/step/d", "", Mode::Ephemeral));
+                let next = r#"{"parties":2,"members":["c","d"],"id":"2"}"#;
+                drop(other.create("/step/ready", next, Mode::Persistent));
+            }
+            None
+        });
+        let conn = Arc::new(conn);
+        let inside = DoubleBarrier::new(conn.clone(), "/step", "c", 2)
+            .enter_within(std::time::Duration::from_secs(2))
+            .await
+            .expect("it was counted");
+        let ready = conn.exists("/step/ready").await.unwrap().unwrap();
+        assert_eq!(inside.token().zxid(), ready.czxid);
     }
 }

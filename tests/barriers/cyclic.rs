@@ -353,6 +353,27 @@ async fn a_lost_reply_counts_a_party_once() {
     }
 }
 
+/// The node and its parents are missing, and a reply is lost while they are made.
+#[tokio::test]
+async fn a_lost_reply_before_the_node_is_made_changes_nothing() {
+    let mut bitten = 0;
+    for swallow in [true, false] {
+        for op in [OpKind::Create, OpKind::Multi, OpKind::Read] {
+            for n in 0..3 {
+                let conn = connect(&MemoryQuorum::new(), MINUTE);
+                for _ in 0..=n {
+                    if swallow { conn.swallow_reply(op) } else { conn.drop_request(op) }
+                }
+                let case = format!("{op:?}, swallowed {swallow}, {n}");
+                let alone = CyclicBarrier::new(conn.clone(), "/a/b/phase", 1);
+                assert_eq!(soon(&case, alone.wait()).await.unwrap(), 0, "{case}");
+                bitten += conn.bites().swallowed + conn.bites().dropped;
+            }
+        }
+    }
+    assert!(bitten >= 12, "{bitten}");
+}
+
 /// Where nobody can tell whether an arrival was written, the state says so.
 #[tokio::test]
 async fn an_arrival_of_unknown_outcome_counts_once() {

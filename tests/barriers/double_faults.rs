@@ -44,6 +44,29 @@ async fn a_lost_reply_on_the_way_in_or_out_changes_nothing() {
     }
 }
 
+/// The directory and its parents are missing, and a reply is lost while they are made.
+#[tokio::test]
+async fn a_lost_reply_before_the_own_node_is_made_changes_nothing() {
+    let mut bitten = 0;
+    for swallow in [true, false] {
+        for op in [OpKind::Create, OpKind::Multi, OpKind::Read] {
+            for n in 0..3 {
+                let conn = connect(&MemoryQuorum::new(), MINUTE);
+                for _ in 0..=n {
+                    if swallow { conn.swallow_reply(op) } else { conn.drop_request(op) }
+                }
+                let case = format!("{op:?}, swallowed {swallow}, {n}");
+                let party = DoubleBarrier::new(conn.clone(), "/a/b/step", "a", 1);
+                let inside = soon(&case, party.enter()).await.unwrap();
+                soon(&case, inside.exit()).await.unwrap();
+                assert!(conn.exists("/a/b/step").await.unwrap().is_none(), "{case}");
+                bitten += conn.bites().swallowed + conn.bites().dropped;
+            }
+        }
+    }
+    assert!(bitten >= 18, "{bitten}");
+}
+
 #[tokio::test]
 async fn who_cannot_tell_whether_it_made_ready_or_took_it_away_looks() {
     for carried_out in [true, false] {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use zkcells::fault::OpKind;
 use zkcells::recipes::Barrier;
-use zkcells::{ConnExt as _, ErrorKind, MemoryQuorum, Mode, Version, Within};
+use zkcells::{
+    Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, Op, Pending, Reply, Request, Version, Within,
+};
 
 use crate::support::beds::Bed;
 use crate::support::soon;
@@ -140,6 +142,39 @@ async fn an_unset_whose_reply_is_lost_is_one() {
     assert_eq!((conn.bites().swallowed, conn.bites().dropped), (1, 1));
 }
 
+/// A server that has not heard yet of the closing.
+#[derive(Debug)]
+struct Lagging(std::sync::Arc<zkcells::MemoryConn>);
+
+impl Conn for Lagging {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        match request.op {
+            Op::Exists(_) => Pending::ready(Ok(Reply::Exists(None, None))),
+            _ => self.0.call(request),
+        }
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.0.close()
+    }
+}
+
+impl std::fmt::Display for Lagging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "lagging({})", self.0)
+    }
+}
+
+#[tokio::test]
+async fn an_unset_does_not_believe_a_server_that_lags_behind() {
+    let conn = connect(&MemoryQuorum::new(), MINUTE);
+    Barrier::new(conn.clone(), "/barrier").set().await.unwrap();
+    let late = Barrier::new(Lagging(conn.clone()), "/barrier");
+    late.unset().await.unwrap();
+    assert!(conn.exists("/barrier").await.unwrap().is_none());
+    assert_eq!(late.unset().await.unwrap_err().kind(), ErrorKind::NoNode);
+}
+
 /// What nobody can tell is not said to be undone.
 #[tokio::test]
 async fn an_unset_of_unknown_outcome_is_told_so() {
@@ -212,7 +247,6 @@ async fn a_wait_bears_outages_and_the_end_of_its_session() {
 }
 
 async fn conn_closed(conn: std::sync::Arc<zkcells::MemoryConn>) {
-    use zkcells::Conn as _;
     conn.close().await.unwrap();
     let barrier = Barrier::new(conn, "/barrier");
     assert_eq!(barrier.wait().await.unwrap_err().kind(), ErrorKind::Closed);

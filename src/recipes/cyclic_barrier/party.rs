@@ -81,7 +81,11 @@ impl Party {
             let (node, state) = match self.way.look().await {
                 Ok(Some(found)) => found,
                 Ok(None) => {
-                    self.way.barrier.make(&self.way.path).await?;
+                    match self.way.barrier.make(&self.way.path).await {
+                        // The next look tells whether it is there.
+                        Err(err) if err.kind() != ErrorKind::OutcomeUnknown => return Err(err),
+                        _ => {}
+                    }
                     conflicts += 1;
                     continue;
                 }

@@ -11,7 +11,7 @@ use crate::background::sleep;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
-use crate::node::{Children, CreateOptions, Mode, Stat};
+use crate::node::{Children, CreateOptions, Mode, Stat, Version};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::recipes::directory;
@@ -20,10 +20,11 @@ use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
 use crate::recipes::names::{self, LockMode};
 use crate::recipes::owner::Owner;
-use crate::recipes::place::Place;
+use crate::recipes::place::{Place, Removed};
 use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting, recheck};
+use crate::request::Multi;
 use crate::session::Session;
 use crate::watch::{EventKind, Watch};
 
@@ -56,6 +57,8 @@ pub(super) struct Entrant<'a> {
     pub(super) may_write: bool,
     /// Whether nothing was told for long, so that whoever is to make `ready` may be gone.
     pub(super) is_overdue: bool,
+    /// Whether the own node may have been taken away, to make way.
+    made_way: bool,
 }
 
 /// What an entrant sees at once.
@@ -70,8 +73,10 @@ pub(super) struct View {
 pub(super) enum Next {
     /// The round was begun by this transaction, as far as that is known, for these.
     Inside(Option<i64>, Option<Vec<String>>),
-    /// Members of an earlier round are there.
-    Leave,
+    /// Members of an earlier round are there, at this version of the directory.
+    MakeWay(i32),
+    /// The own node has been taken away for them.
+    MadeWay,
     LookAgain,
     Wait,
     /// The own node is not there.
@@ -99,7 +104,8 @@ impl<'a> Entrant<'a> {
             let err = match place.made().await {
                 Ok((own, stat)) if session.owns(&stat) => {
                     let ending = place.ending(&own, &stat);
-                    let (agreed, let_in, is_overdue, may_write) = (false, false, false, true);
+                    let (agreed, let_in, is_overdue) = (false, false, false);
+                    let (may_write, made_way) = (true, false);
                     return Ok(Entrant {
                         barrier,
                         dir,
@@ -116,6 +122,7 @@ impl<'a> Entrant<'a> {
                         let_in,
                         is_overdue,
                         may_write,
+                        made_way,
                     });
                 }
                 Ok(_) => return Err(Error::new(VERB, own, ErrorKind::SessionExpired)),
@@ -123,7 +130,17 @@ impl<'a> Entrant<'a> {
             };
             match err.kind() {
                 ErrorKind::NoNode => {
-                    directory::make(&conn, dir, "", &barrier.acl, Mode::Container).await?;
+                    match directory::make(&conn, dir, "", &barrier.acl, Mode::Container).await {
+                        // The next try tells whether it is there.
+                        Err(err) if err.kind() != ErrorKind::OutcomeUnknown => return Err(err),
+                        _ => {}
+                    }
+                }
+                // Whatever there is of it goes before there is another.
+                ErrorKind::OutcomeUnknown => {
+                    if place.leave().await == Removed::WithSession {
+                        return Err(Error::new(VERB, own, ErrorKind::SessionExpired));
+                    }
                 }
                 // It may be ours, from an attempt that was dropped.
                 ErrorKind::NodeExists if !waited => {
@@ -146,27 +163,29 @@ impl<'a> Entrant<'a> {
             let next = match self.next().await {
                 Ok(next) => next,
                 Err(err) => {
-                    self.waiting().bear(err).await?;
+                    self.told(self.waiting().bear(err).await).await?;
                     continue;
                 }
             };
             match next {
                 Next::Inside(begun, members) => return self.inside(begun, members).await.map(Some),
-                Next::Leave => {
-                    self.place.leave().await;
-                    return Ok(None);
+                Next::MadeWay => return Ok(None),
+                Next::MakeWay(_) | Next::LookAgain | Next::Wait => {
+                    self.told(self.waiting().in_time()).await?;
                 }
-                Next::LookAgain | Next::Wait => self.waiting().in_time()?,
                 Next::Gone => {
                     // What has its name by now is another's.
                     self.place.keep();
+                    if self.made_way {
+                        return Ok(None);
+                    }
                     return Err(self.waiting().missing().await);
                 }
             }
         }
     }
 
-    /// What comes next, by a look and, if that says so, behind the next change.
+    /// What comes next, by a look and what that says.
     async fn next(&mut self) -> Result<Next, Error> {
         if self.let_in
             && let Some(inside) = self.begun().await?
@@ -180,7 +199,40 @@ impl<'a> Entrant<'a> {
         self.first.get_or_insert_with(|| view.children.clone());
         match self.judge(&view).await? {
             Next::Wait => self.wait(view).await,
+            Next::MakeWay(version) => self.make_way(version).await,
             next => Ok(next),
+        }
+    }
+
+    /// Word of the end of the own node may come before word of the end of its session.
+    async fn told(&self, waited: Result<(), Error>) -> Result<(), Error> {
+        match waited {
+            Err(err) if err.kind() == ErrorKind::Revoked => Err(self.waiting().missing().await),
+            waited => waited,
+        }
+    }
+
+    /// Takes the own node away while the round of others is on, and says whether that was so: once it
+    /// is over, the own node may have been counted for the next one. Whoever ends a round and leaves
+    /// the directory writes it.
+    async fn make_way(&mut self, version: i32) -> Result<Next, Error> {
+        let removal = Multi::new()
+            .check(self.dir, Version::Exact(version))
+            .check(self.dir.child(READY), Version::Any)
+            .delete(&self.own, Version::Any);
+        match self.conn.multi(removal).await {
+            Ok(_) => {
+                self.place.keep();
+                Ok(Next::MadeWay)
+            }
+            Err(err) => match err.kind() {
+                ErrorKind::BadVersion | ErrorKind::NoNode => Ok(Next::LookAgain),
+                ErrorKind::OutcomeUnknown => {
+                    self.made_way = true;
+                    Ok(Next::LookAgain)
+                }
+                _ => Err(err),
+            },
         }
     }
 

@@ -11,7 +11,7 @@ use crate::conn::ConnExt;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
-use crate::node::{Children, Version};
+use crate::node::{Children, Node, Version};
 use crate::path::ZkPath;
 use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
@@ -241,14 +241,16 @@ impl Leaver {
         }
     }
 
-    /// The last one out: the own node, `ready` and the directory at once, as far as they can go.
+    /// The last one out: the own node, `ready` and the directory at once, as far as they can go. A
+    /// directory that stays is written, which tells those who are about to make way that the round
+    /// is over.
     async fn tear_down(
         &self,
         held: &Held,
         mut place: Place,
         children: &Children,
     ) -> Result<(), Error> {
-        let (mut ready, mut dir, mut in_doubt) = (true, true, false);
+        let (mut ready, mut dir, mut writes, mut in_doubt) = (true, true, true, false);
         loop {
             let mut ops = Multi::new().delete(&held.path, Version::Any);
             if ready {
@@ -256,6 +258,19 @@ impl Leaver {
             }
             if dir {
                 ops = ops.delete(&self.dir, Version::Exact(children.stat.version));
+            } else if ready && writes {
+                match self.barrier.conn.get(&self.dir).await {
+                    Ok(Node { data, stat, .. }) => {
+                        ops = ops.set(&self.dir, data, Version::Exact(stat.version));
+                    }
+                    // The own node is gone with it; the transaction will tell.
+                    Err(err) if err.kind() == ErrorKind::NoNode => {}
+                    Err(err) if err.kind() == ErrorKind::NoAuth => writes = false,
+                    Err(err) => {
+                        self.bear(held, !in_doubt, err).await?;
+                        continue;
+                    }
+                }
             }
             let Err(err) = held.conn.multi(ops).await else {
                 place.keep();
@@ -272,6 +287,9 @@ impl Leaver {
                 }
                 Some(1) if ready => ready = false,
                 Some(_) if dir => dir = false,
+                // Somebody wrote to it meanwhile.
+                Some(2) if err.kind() == ErrorKind::BadVersion => {}
+                Some(2) if err.kind() == ErrorKind::NoAuth => writes = false,
                 _ if is_over(err.kind()) || held.session.state().is_over() => {
                     place.keep();
                     if !in_doubt {

@@ -89,7 +89,7 @@ impl Entrant<'_> {
         let names = listed.await.map_err(|err| self.deleted(err))?.names;
         let members = members(&self.conn, self.dir, &names).await?;
         if members.iter().any(|member| Ready::is_for(made_for, ready, member)) {
-            return Ok(Next::Leave);
+            return Ok(Next::MakeWay(dir.stat.version));
         }
         let removal = Multi::new()
             .set(self.dir, dir.data, Version::Exact(dir.stat.version))

@@ -52,6 +52,7 @@ pub async fn beginning(scene: Scene, (meet, bites): Met) {
     meet(&scene.proxy, OpKind::Multi.below(&*scene.path));
     let inside = comes_through(scene.coming(&scene.faulty, SUFFERS)).await;
     assert_eq!(bites(&scene.proxy.bites()), 1, "the fault did not bite");
+    scene.well.sync(&scene.path).await.unwrap();
     let ready = scene.well.exists(format!("{}/ready", scene.path)).await.unwrap().unwrap();
     assert_eq!(ready.version, 0);
     for id in ["a", "z"] {

@@ -74,6 +74,7 @@ fn borne() -> impl IntoIterator<Item = Case<Scene>> {
         "cut, waiting as the first" => |s| waiting::waits_on(s, |s| s.proxy.cut(), |b| b.cut > 0, 0),
         "cut, waiting as the second" => |s| waiting::waits_on(s, |s| s.proxy.cut(), |b| b.cut > 0, 1),
         "reset, waiting" => |s| waiting::waits_on(s, |s| s.proxy.reset(), |b| b.cut > 0, 1),
+        "cut again and again" => waiting::flapping,
         "black hole for a moment" => waiting::blinked,
         "late event, first" => |s| waiting::event(s, |proxy| {
             proxy.late_event(Duration::from_millis(1500));

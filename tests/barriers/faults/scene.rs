@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zkcells::recipes::{CyclicBarrier, DoubleBarrier, Inside};
 use zkcells::testing::cells::fresh_root;
-use zkcells::testing::proxy::{Bites, Direction, Fate, FaultProxy, OpKind};
+use zkcells::testing::proxy::{Bites, Direction, Fate, FaultProxy, LogEntry, OpKind};
 use zkcells::testing::wire::OpCode;
 use zkcells::{ConnExt as _, Error, ErrorKind, Mode, Session, ZkConn};
 
@@ -133,33 +133,46 @@ impl Scene {
         }
         let faulty = self.arrived(&self.faulty, SUFFERS).await;
         let watches = async {
-            let own = format!("{}/{SUFFERS}", self.path);
-            loop {
-                let log = self.proxy.log();
-                let (asked, told): (Vec<_>, Vec<_>) = log
-                    .iter()
-                    .filter(|entry| entry.kind == Some(OpKind::Read))
-                    .partition(|entry| entry.is_request(OpKind::Read));
-                let arrived = log.iter().rposition(|entry| {
-                    entry.kind == Some(self.meeting.arrives())
-                        && entry.direction == Direction::ToClient
-                });
-                let behind = |entry: &&zkcells::testing::proxy::LogEntry| {
-                    // The watch on the own node is the last of a double barrier's.
-                    !self.meeting.is_cyclic()
-                        && entry.op == Some(OpCode::Exists)
-                        && entry.paths == [own.as_str()]
-                        || self.meeting.is_cyclic() && entry.is_request(OpKind::Read)
-                };
-                let last = arrived.is_some_and(|at| log[at..].iter().any(|entry| behind(&entry)));
-                if last && asked.len() == told.len() {
-                    break;
-                }
+            while !self.has_watches(before) {
                 turn().await;
             }
         };
         soon("its watches", watches).await;
         (faulty, others)
+    }
+
+    /// Whether the party behind the proxy has asked for all that it waits for, and been answered.
+    fn has_watches(&self, before: usize) -> bool {
+        let log = self.proxy.log();
+        let (asked, told): (Vec<_>, Vec<_>) = log
+            .iter()
+            .filter(|entry| entry.kind == Some(OpKind::Read))
+            .partition(|entry| entry.is_request(OpKind::Read));
+        if asked.len() != told.len() {
+            return false;
+        }
+        if self.meeting.is_cyclic() {
+            let answered = log.iter().rposition(|entry| {
+                entry.kind == Some(OpKind::Multi) && entry.direction == Direction::ToClient
+            });
+            return answered
+                .is_some_and(|at| log[at..].iter().any(|entry| entry.is_request(OpKind::Read)));
+        }
+        let count = |ops: &[OpCode], below: &str| {
+            let path = format!("{}{below}", self.path);
+            let is_it = |entry: &&&LogEntry| {
+                entry.op.is_some_and(|op| ops.contains(&op)) && entry.paths.contains(&path)
+            };
+            asked.iter().filter(is_it).count()
+        };
+        let own = format!("/{SUFFERS}");
+        // Of `ready`, of who is there and what one of them says, of the own node; the first by name
+        // looks at each change.
+        let lists = if before == 0 { 2 } else { 1 };
+        count(&[OpCode::Exists], "/ready") >= 1
+            && count(&[OpCode::MultiRead, OpCode::GetData], "/a") >= before.min(1)
+            && count(&[OpCode::Exists], &own) >= 1
+            && count(&[OpCode::GetChildren, OpCode::GetChildren2], "") >= lists
     }
 
     /// The other parties that are missing, `before` of which are there.

@@ -23,6 +23,20 @@ pub async fn waits_on(scene: Scene, fault: fn(&Scene), bitten: fn(&Bites) -> boo
     scene.through(all).await;
 }
 
+/// Its connection breaks again and again.
+pub async fn flapping(scene: Scene) {
+    let (faulty, mut all) = scene.waiting(1).await;
+    for n in 1..=5 {
+        scene.proxy.cut();
+        scene.bitten(|bites| bites.cut >= n).await;
+        scene.faulty.sync("/").await.unwrap();
+    }
+    assert!(!faulty.is_finished(), "through, or told, before its time");
+    all.push(faulty);
+    all.extend(scene.rest(1));
+    scene.through(all).await;
+}
+
 pub async fn blinked(scene: Scene) {
     let (faulty, mut all) = scene.waiting(1).await;
     scene.proxy.black_hole(Direction::Both);

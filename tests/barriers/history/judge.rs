@@ -91,7 +91,12 @@ impl History {
         for (client, own) in calls.iter().enumerate() {
             for (other, theirs) in calls.iter().enumerate().filter(|(other, _)| *other != client) {
                 alone(own, theirs, |call| {
-                    verdict.alone.push(format!("client {client} without client {other}: {call:?}"));
+                    let near = |one: &&Call| one.ended + 50 > call.start && one.start < call.ended;
+                    let theirs: Vec<_> = theirs.iter().filter(near).collect();
+                    let own: Vec<_> = own.iter().filter(near).collect();
+                    verdict.alone.push(format!(
+                        "client {client} without client {other}: {call:?}, of {own:?}, near {theirs:?}"
+                    ));
                 });
                 early(own, theirs, |call, stay| {
                     verdict.early.push(format!("client {client}: {call:?}, {other}: {stay:?}"));
@@ -107,11 +112,15 @@ fn alone(own: &[Call], theirs: &[Call], mut tell: impl FnMut(&Call)) {
     let mut rest = theirs.iter().enumerate();
     for call in own.iter().filter(|call| call.end == End::Through) {
         let beside = |(at, other): (usize, &Call)| {
-            // What was given up may count until its node is gone, which its owner's next call needs.
+            // What was given up may count until its node is gone, which its owner's next call needs:
+            // before that it is kept out.
             let until = match other.end {
                 End::Through | End::Settled => other.ended,
                 End::Kept => return false,
-                End::Unknown => theirs.get(at + 1).map_or(u64::MAX, |next| next.ended),
+                End::Unknown => {
+                    let mut next = theirs[at + 1..].iter().filter(|next| next.end != End::Kept);
+                    next.next().map_or(u64::MAX, |next| next.ended)
+                }
             };
             until > call.start
         };
@@ -169,7 +178,9 @@ fn who_passes_twice_beside_one_call_of_another_is_found() {
     // Who was kept out lets nobody through; of who gave up nobody knows.
     assert_eq!(judge(vec![one.clone()], vec![call(1, 5, End::Kept)]), 1);
     assert_eq!(judge(vec![one.clone()], vec![call(1, 5, End::Unknown)]), 0);
-    assert_eq!(judge(vec![two], vec![call(1, 5, End::Unknown), call(6, 8, End::Kept)]), 1);
+    let gave_up = vec![call(1, 5, End::Unknown), call(6, 8, End::Through)];
+    assert_eq!(judge(vec![two.clone()], gave_up), 2);
+    assert_eq!(judge(vec![two], vec![call(1, 5, End::Unknown), call(6, 8, End::Kept)]), 0);
     // Nor does who comes behind.
     assert_eq!(judge(vec![one], vec![call(11, 12, End::Through)]), 2);
 }

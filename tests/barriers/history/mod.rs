@@ -248,7 +248,7 @@ impl Client {
                 Ok(()) => self.called(start, End::Through, None),
                 Err(_) => self.called(start, End::Unknown, None),
             },
-            () = stopped => {}
+            () = stopped => self.called(start, End::Unknown, None),
         }
     }
 }
@@ -304,7 +304,7 @@ async fn contest(
             (Kind::Flawed(Flaw::NeverCleared | Flaw::StaleReady), _) => 1..20,
             (Kind::Flawed(Flaw::CountsTwice), Line::Memory(conn)) => {
                 conn.swallow_reply(OpKind::Create);
-                1..20
+                30..100
             }
             (_, line @ Line::Memory(_)) => {
                 line.trouble(rng).await;
@@ -334,13 +334,13 @@ fn in_memory() -> Vec<Line> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_comes_through_alone_whatever_breaks() {
     let mut rng = random("meetings in memory");
-    for _ in 0..rounds(1, 20) {
+    for _ in 0..rounds(1, 100) {
         for kind in [Kind::Double, Kind::Strict, Kind::Tolerant] {
             let lines = in_memory();
-            let verdict = contest(kind, &lines, &mut rng, Duration::from_millis(1500), |_| false);
+            let verdict = contest(kind, &lines, &mut rng, Duration::from_millis(800), |_| false);
             let verdict = verdict.await;
             assert_eq!(verdict.violations(), 0, "{kind:?}: {verdict:#?}");
-            assert!(verdict.through >= 50 && verdict.unknown > 0, "too little: {verdict}");
+            assert!(verdict.through >= 2 * PARTIES, "too little: {verdict}");
             assert!(lines.iter().all(|line| line.bites() > 0), "the faults did not bite");
         }
     }
@@ -359,11 +359,12 @@ async fn nobody_comes_through_alone_on_servers_whatever_breaks() {
             }
             let mut rng = rng.fork();
             contests.push(async move {
-                let length = Duration::from_secs(6);
+                let length = Duration::from_secs(5);
                 let verdict = contest(kind, &lines, &mut rng, length, |_| false).await;
                 assert_eq!(verdict.violations(), 0, "{kind:?}: {verdict:#?}");
                 assert!(verdict.through >= PARTIES, "too little: {verdict}");
-                assert!(lines.iter().all(|line| line.bites() > 0), "the faults did not bite");
+                let bites: u64 = lines.iter().map(Line::bites).sum();
+                assert!(bites >= 3, "the faults did not bite: {bites}");
             });
         }
         futures::future::join_all(contests).await;
@@ -390,8 +391,8 @@ async fn barriers_with_a_rule_broken_are_caught() {
 async fn a_barrier_without_a_flaw_is_not_accused() {
     let mut rng = random("no flaw");
     let kind = Kind::Flawed(Flaw::None);
-    let most = Duration::from_millis(1500);
+    let most = Duration::from_millis(500);
     let verdict = contest(kind, &in_memory(), &mut rng, most, |_| false).await;
     assert_eq!(verdict.violations(), 0, "{verdict:#?}");
-    assert!(verdict.through >= 100, "{verdict}");
+    assert!(verdict.through >= 50, "{verdict}");
 }
