@@ -41,11 +41,8 @@
 //! of the original that comes too late may still leave a member that nobody works for, and its
 //! generation then lasts as long as that session.
 //!
-//! **Not done yet.** Whoever gives up waiting removes its own node, but leaves the group that it made
-//! for the next generation: holders are asked to reshard once for nobody. A list that was brought to
-//! another quorum by a copy or a promotion counts as bad data until its group is deleted. While
-//! originals take part, a join that was delayed past a whole generation may clear a later list of the
-//! same version.
+//! **Limits.** While originals take part, a join under one of their leaders that was delayed past a whole
+//! generation, and past a deletion of the path by them, may clear a later list of the same version.
 
 mod contenders;
 mod groups;
@@ -55,6 +52,7 @@ mod list;
 mod member;
 mod run;
 mod shard;
+mod stay;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,14 +61,11 @@ pub use contenders::{ShardContender, shard_contenders};
 pub use guard::ShardGuard;
 pub use shard::Shard;
 
-use super::wait::Patience;
+use super::wait::{Patience, told};
 use crate::conn::Conn;
-use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::Acl;
 use crate::path::{IntoPath, ZkPath};
-use crate::request::{Op, Reply, Request};
-use crate::session::Session;
 
 /// What errors call it.
 const VERB: &str = "acquire";
@@ -217,25 +212,20 @@ impl ShardLock {
 
     async fn acquire_with(&self, patience: Patience) -> Result<ShardGuard, Error> {
         let base = self.path.clone().map_err(|err| err.during(VERB))?;
-        loop {
-            let came = async { self.join(&base, patience).await?.wait(self, patience).await };
-            match came.await {
-                Ok(Some(guard)) => return Ok(guard),
-                // Too late for its group: it joins another one.
-                Ok(None) => {}
-                Err(err) => return Err(told(err, &base, patience)),
+        let came = async {
+            loop {
+                // Without one it was too late for its group: it joins another.
+                if let Some(guard) = self.join(&base, patience).await?.wait(self, patience).await? {
+                    return Ok(guard);
+                }
             }
-        }
-    }
-
-    /// The session of the cell.
-    async fn session(&self, base: &ZkPath, by: Option<Deadline>) -> Result<Session, Error> {
-        let mut request = Request::new(Op::Session, base.clone());
-        request.deadline = by.map_or(request.deadline, |by| by.min(request.deadline));
-        match self.conn.call(request).await? {
-            Reply::Session(session) => Ok(session),
-            _ => Err(Error::new(VERB, base, ErrorKind::Unexpected)),
-        }
+        };
+        let late = || self.error(ErrorKind::Timeout).with_detail("no server answered by then");
+        let acquired = patience.bounds(late, came).await;
+        acquired.map_err(|err| {
+            let err = told(err.during(VERB), patience);
+            if err.kind() == ErrorKind::Timeout { err.at(&base) } else { err }
+        })
     }
 
     /// An error of the whole.
@@ -244,24 +234,6 @@ impl ShardLock {
             Ok(path) => Error::new(VERB, path, kind),
             Err(err) => err.clone().during(VERB),
         }
-    }
-}
-
-/// The error as its caller is to see it.
-fn told(err: Error, base: &ZkPath, patience: Patience) -> Error {
-    let late = patience.deadline().is_some_and(Deadline::is_past);
-    let err = err.during(VERB);
-    match err.kind() {
-        ErrorKind::Timeout => err.at(base),
-        ErrorKind::NotSent | ErrorKind::OutcomeUnknown | ErrorKind::ConnectionLoss if late => {
-            let why = err.detail().map(str::to_owned);
-            let late = Error::new(VERB, base, ErrorKind::Timeout);
-            match why {
-                Some(why) => late.with_detail(why),
-                None => late,
-            }
-        }
-        _ => err,
     }
 }
 
