@@ -9,7 +9,7 @@ use crate::background::KEEPER;
 use crate::conn::Conn;
 use crate::conn::bound::BoundConn;
 use crate::path::ZkPath;
-use crate::recipes::place::{Place, Removed};
+use crate::recipes::place::Place;
 
 /// An own node in a group. Whoever drops it leaves, and takes the group along if nobody else is in it:
 /// holders would be asked to reshard for nobody.
@@ -46,9 +46,9 @@ impl Drop for Stay {
         }
         let (conn, group, mut place) = (self.conn.clone(), self.group.clone(), self.place.take());
         let mut leaving = async move {
-            if place.leave().await != Removed::WithSession {
-                groups::clear(&conn, &group).await;
-            }
+            // Whichever way it went; behind the end of the session the look is refused.
+            let _ = place.leave().await;
+            groups::clear(&conn, &group).await;
         }
         .boxed();
         // The node is asked to go before whatever the caller does next; nobody waits for the rest.
