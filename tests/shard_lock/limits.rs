@@ -81,10 +81,12 @@ async fn parallel_acquires_share_a_session() {
     let mut places: Vec<usize> = shards.iter().map(ShardGuard::index).collect();
     places.sort_unstable();
     assert_eq!(places, [0, 1, 2, 3]);
-    let mut shards = shards.into_iter();
-    assert_eq!(shards.next().unwrap().ack().await, Released::Released);
-    for shard in shards {
+    let mut shards = shards;
+    assert_eq!(shards.remove(0).ack().await, Released::Released);
+    for shard in &shards {
         assert!(shard.is_valid() && !shard.check().await.unwrap());
+    }
+    for shard in shards {
         assert_eq!(shard.release().await, Released::Released);
     }
     let rest = connect(&addrs).await;
