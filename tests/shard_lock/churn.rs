@@ -14,6 +14,9 @@ use crate::support::random::random;
 use crate::support::ranges::{Held, Ranges};
 use crate::{GRACE, TICKS, TIMEOUT, connect, on_servers, soon};
 
+/// The pause between two looks at the count of ranges.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// What a worker does with its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
@@ -94,18 +97,22 @@ impl Churn {
         assert!(last.elapsed() < Duration::from_secs(60));
     }
 
-    /// The longest time in which nobody got a range.
-    async fn longest_stall(&self) -> Duration {
+    /// The longest time in which nobody got a range, and the longest for which this machine ran nobody
+    /// here.
+    async fn longest_stall(&self) -> (Duration, Duration) {
         let (mut count, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
+        let (mut looked, mut asleep) = (Instant::now(), Duration::ZERO);
         while !self.stop.load(Ordering::Relaxed) {
-            sleep(Duration::from_millis(5)).await;
+            sleep(LOOK).await;
+            asleep = asleep.max(looked.elapsed().saturating_sub(LOOK));
+            looked = Instant::now();
             let now = self.ranges.count();
             if now != count {
                 longest = longest.max(since.elapsed());
                 (count, since) = (now, Instant::now());
             }
         }
-        longest.max(since.elapsed())
+        (longest.max(since.elapsed()), asleep)
     }
 }
 
@@ -137,19 +144,22 @@ async fn ten_workers_come_and_go_without_a_stall() {
     let watcher = tokio::spawn(async move { watcher.longest_stall().await });
     sleep(length).await;
     churn.stop.store(true, Ordering::Relaxed);
-    let stall = watcher.await.unwrap();
+    let (stall, asleep) = watcher.await.unwrap();
     for worker in workers {
         soon("the end of a worker", worker).await.unwrap();
     }
     let verdict = churn.ranges.judge();
     let (crashes, silent) =
         (churn.crashes.load(Ordering::Relaxed), churn.silent.load(Ordering::Relaxed));
-    println!("churn: {verdict}; {crashes} died, {silent} fell silent; longest stall {stall:?}");
+    println!(
+        "churn: {verdict}; {crashes} died, {silent} fell silent; longest stall {stall:?}, the machine \
+         stood still for {asleep:?}"
+    );
     assert_eq!(verdict.violations(), 0, "{verdict:#?}");
     assert!(verdict.stored > verdict.grants / 2 && verdict.whole > 10, "{verdict}");
     assert!(verdict.generations > 20 && crashes > 0 && silent > 0, "{verdict}");
     // Those of one generation who fall silent are waited for together, and a grant is behind them.
-    assert!(stall <= TIMEOUT + TICKS + churn.wait + GRACE, "{stall:?}");
+    assert!(stall <= TIMEOUT + TICKS + churn.wait + GRACE + asleep, "{stall:?}, {asleep:?}");
     let conn = connect(&addrs).await;
     let left = async {
         while shard_contenders(&conn, &churn.path).await.unwrap().iter().any(|one| one.holds()) {

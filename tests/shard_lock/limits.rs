@@ -44,29 +44,6 @@ async fn a_server_that_cannot_be_reached_is_told_in_time() {
     assert!(soon("a range", lock.acquire()).await.unwrap().is_valid());
 }
 
-/// While it waits its own node goes, and then the server stops answering: why it is gone cannot be
-/// found out, and is not waited for.
-#[tokio::test]
-async fn a_cell_that_falls_silent_holds_nobody_beyond_his_patience() {
-    let (addrs, path) = on_servers("nyc").await;
-    let proxy = FaultProxy::to(&addrs).await.unwrap();
-    let (faulty, well) = (connect(&proxy.addr()).await, connect(&addrs).await);
-    let held = ShardLock::new(well.clone(), &path).with_wait_time(WAIT).acquire().await.unwrap();
-    let waits = ShardLock::new(faulty, &path).with_wait_time(WAIT);
-    let start = Instant::now();
-    let patience = Duration::from_millis(1500);
-    let waiting = tokio::spawn(async move { waits.acquire_within(patience).await });
-    let next = format!("{path}/group-0000000001");
-    until_children(&well, &next, |names| names.len() == 1).await;
-    proxy.black_hole(Direction::ToServer);
-    let own = well.children(&next).await.unwrap().names.remove(0);
-    well.delete(format!("{next}/{own}"), zkcells::Version::Any).await.unwrap();
-    let err = soon("the end", waiting).await.unwrap().unwrap_err();
-    assert!([ErrorKind::Timeout, ErrorKind::Revoked].contains(&err.kind()), "{err}");
-    assert!(start.elapsed() < patience + Duration::from_secs(1), "{:?}", start.elapsed());
-    assert!(held.is_valid());
-}
-
 /// The original opens a connection for each, and loses all but one.
 #[tokio::test]
 async fn parallel_acquires_share_a_session() {

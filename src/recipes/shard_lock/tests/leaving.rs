@@ -1,6 +1,8 @@
 //! Who leaves, on every way out, and what he leaves behind.
 
 use super::*;
+use crate::conn::Pending;
+use crate::request::{Op, Reply, Request};
 
 #[tokio::test]
 async fn a_word_is_said_once_whatever_becomes_of_the_reply() {
@@ -219,4 +221,49 @@ async fn a_session_that_ended_is_no_end_of_the_lock_and_a_closed_connection_is()
     let err = lock.acquire().await.unwrap_err();
     assert_eq!((err.kind(), err.op()), (ErrorKind::Closed, "acquire"));
     assert!(!second.is_valid());
+}
+
+/// A connection of which no `sync` is answered, nor a watch on a member's node left.
+#[derive(Debug)]
+struct Silent(MemoryConn);
+
+impl std::fmt::Display for Silent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "silent({})", self.0)
+    }
+}
+
+impl Conn for Silent {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        let is_member = request.path.name().starts_with("node-");
+        match request.op {
+            Op::Sync => Pending::new(std::future::pending()),
+            Op::Exists { .. }
+                if is_member && request.path.as_str().contains("group-0000000001") =>
+            {
+                Pending::new(std::future::pending())
+            }
+            _ => self.0.call(request),
+        }
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.0.close()
+    }
+}
+
+/// Why the own node is gone takes a request to find out, which is not waited for beyond all patience.
+#[tokio::test]
+async fn who_is_not_listed_is_told_by_the_end_of_patience() {
+    let quorum = MemoryQuorum::new();
+    let (conn, lock) = worker(&quorum);
+    let held = lock.acquire().await.unwrap();
+    let silent = ShardLock::new(Silent(quorum.connect()), BASE).with_wait_time(WAIT);
+    let mut waits = Box::pin(silent.acquire_within(Duration::from_millis(500)));
+    assert!(waits.as_mut().now_or_never().is_none());
+    let own = "/sys/group-0000000001/node-0000000000";
+    conn.delete(own, Version::Any).await.unwrap();
+    held.release().await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), waits).await.expect("it ends");
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Timeout);
 }
