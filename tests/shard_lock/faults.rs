@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use zkcells::fault::OpKind;
-use zkcells::recipes::ShardLock;
+use zkcells::recipes::{Released, ShardLock};
 use zkcells::testing::proxy::{Direction, FaultProxy};
-use zkcells::{Deadline, Loss, ZkConn};
+use zkcells::{ConnExt as _, Deadline, Loss, SessionOptions, ZkConn};
 
-use crate::{GRACE, TICKS, TIMEOUT, WAIT, connect, on_servers, soon};
+use crate::{GRACE, TICKS, TIMEOUT, WAIT, connect, names, on_servers, soon};
 
 /// The original's holder goes on for as long as the partition lasts, with another in the same range.
 #[tokio::test]
@@ -69,4 +69,35 @@ async fn a_lost_watch_costs_no_more_than_a_session_timeout() {
     shard.ack().await;
     let next = soon("the next range", newcomer).await.unwrap().unwrap();
     assert!(next.is_valid());
+}
+
+/// Whoever hears that the range was lost may do the work again: that it was done is not said then.
+#[tokio::test]
+async fn a_word_that_was_not_sent_in_time_is_not_said_later() {
+    let (addrs, path) = on_servers("nyc").await;
+    let proxy = FaultProxy::to(&addrs).await.unwrap();
+    // Its session outlives the guard by far.
+    let long = SessionOptions::default().with_session_timeout(Duration::from_secs(6));
+    let faulty = Arc::new(ZkConn::connect(&proxy.addr(), long.with_label("cell")).await.unwrap());
+    let well = connect(&addrs).await;
+    let locks = [faulty, well.clone()].map(|conn| ShardLock::new(conn, &path).with_wait_time(WAIT));
+    let (shard, stays) = tokio::try_join!(locks[0].acquire(), locks[1].acquire()).unwrap();
+    assert_eq!(shard.of(), 2);
+    let (node, session, until) =
+        (shard.node().clone(), shard.session().clone(), shard.valid_until());
+    proxy.down();
+    proxy.until(|bites| bites.cut > 0 && bites.refused > 0).await;
+    assert_eq!(soon("the end of the guard", shard.ack()).await, Released::WasLost);
+    assert!(until.is_past());
+    proxy.join();
+    let gone = async {
+        while well.exists(&node).await.unwrap().is_some() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon("the end of its node", gone).await;
+    assert!(!session.state().is_over(), "it went with its session, and nobody could have said it");
+    let group = node.parent().unwrap();
+    assert_eq!(names(&*well, group.as_str()).await, [stays.node().name()]);
+    assert!(stays.check().await.unwrap());
 }

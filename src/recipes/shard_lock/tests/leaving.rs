@@ -182,30 +182,6 @@ async fn an_acquire_that_is_dropped_anywhere_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_word_that_could_not_be_sent_in_time_is_not_said_later() {
-    let quorum = MemoryQuorum::new();
-    let (conn, lock) = worker(&quorum);
-    let (other, second) = worker(&quorum);
-    let (shard, stays) = tokio::try_join!(lock.acquire(), second.acquire()).unwrap();
-    let node = shard.node().clone();
-    conn.refuse();
-    conn.cut();
-    let mut saying = Box::pin(shard.ack());
-    assert!(saying.as_mut().now_or_never().is_none());
-    // The quorum's clock is that of its sessions; guards go by the machine's as well.
-    quorum.advance(stays.session().timeout() / 2);
-    assert_eq!(
-        tokio::time::timeout(Duration::from_secs(20), saying).await.unwrap(),
-        Released::WasLost
-    );
-    conn.join();
-    until(async || other.exists(&node).await.unwrap().is_none()).await;
-    let group = node.parent().unwrap();
-    assert_eq!(names(&other, group.as_str()).await, [stays.node().name()]);
-    assert!(stays.check().await.unwrap());
-}
-
-#[tokio::test]
 async fn a_session_that_ended_is_no_end_of_the_lock_and_a_closed_connection_is() {
     let quorum = MemoryQuorum::new();
     let (conn, lock) = worker(&quorum);
