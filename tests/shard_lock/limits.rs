@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use zkcells::fault::OpKind;
 use zkcells::recipes::{Released, ShardGuard, ShardLock, shard_contenders};
 use zkcells::testing::proxy::{Direction, FaultProxy, LogEntry};
-use zkcells::{ConnExt as _, ErrorKind, ZkConn};
+use zkcells::{ErrorKind, ZkConn};
 
 use crate::support::beds::until_children;
 use crate::{WAIT, connect, on_servers, soon};
