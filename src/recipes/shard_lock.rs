@@ -37,9 +37,15 @@
 //! kinds of workers share one system; 1.x wrote its list as text. Not taken over: it deletes the path
 //! when nobody is left, and makes it anew, which loses the access list and lets whoever looks at that
 //! moment believe to be alone. Others may have made the path, and numbers that go on are worth more
-//! than a tidy tree, so here it is never deleted. Children with other names are left in peace. A worker
+//! than a tidy tree, so here it is never deleted. Children with other names are left in peace, where it
+//! takes any child of the path for a group, and any with `node-` in its name for a member. A worker
 //! of the original that comes too late may still leave a member that nobody works for, and its
 //! generation then lasts as long as that session.
+//!
+//! **Groups.** A group that awaits members asks nobody to reshard before somebody is in it, and whoever
+//! leaves it as the last one, without a range, deletes it. Of two that await members at once, as
+//! originals may make, the first by name is published first: who leads a later one moves there. A list
+//! that came by a copy of the tree, with the numbers of members elsewhere, is one of those who left.
 //!
 //! **Limits.** While originals take part, a join under one of their leaders that was delayed past a whole
 //! generation, and past a deletion of the path by them, may clear a later list of the same version.
@@ -145,7 +151,8 @@ impl ShardLock {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up the place in the group; the own node is removed in the background.
+    /// Dropping the future gives up the place in the group; the own node is removed in the background,
+    /// and the group with it if nobody else is in it. So it is behind an error.
     pub async fn acquire(&self) -> Result<ShardGuard, Error> {
         self.acquire_with(Patience::Endless).await
     }
