@@ -11,13 +11,14 @@
 //! and does not know it yet is refused. (Here the table is in this process; a database would have the
 //! token in a column, and the condition in its UPDATE.)
 
-#![allow(clippy::print_stdout, reason = "an example tells what happens")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example tells what happens")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::Future;
 use std::ops::ControlFlow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,8 +38,8 @@ struct Row {
     position: f64,
     /// The newest token that a writer had.
     token: Option<Token>,
-    /// How often it was processed in each pass.
-    done: BTreeMap<usize, usize>,
+    /// Who processed it in each pass.
+    done: BTreeMap<usize, Vec<&'static str>>,
 }
 
 /// The table, and how far it is processed. Clones are of the same table.
@@ -75,14 +76,14 @@ impl Table {
     }
 
     /// Processes a row. Nothing here keeps two workers from doing it twice: the shard lock does.
-    fn process(&self, row: usize, pass: usize, token: &Token) -> Processed {
+    fn process(&self, row: usize, pass: usize, name: &'static str, token: &Token) -> Processed {
         let mut rows = self.rows();
         let Some(row) = rows.get_mut(row) else { return Processed::Refused };
         if row.token.as_ref().is_some_and(|newest| token < newest) {
             return Processed::Refused;
         }
         row.token = Some(token.clone());
-        *row.done.entry(pass).or_default() += 1;
+        row.done.entry(pass).or_default().push(name);
         Processed::Now
     }
 
@@ -144,26 +145,28 @@ impl Worker {
 async fn work(name: &'static str, shard: Shard, table: Table) -> ControlFlow<()> {
     let mut passes = table.pass.subscribe();
     let pass = *passes.borrow_and_update();
-    let mut count = 0;
-    for row in table.due(&shard, pass) {
+    let (from, to, of) = (shard.from(), shard.to(), shard.of());
+    let due = table.due(&shard, pass);
+    println!("  {name}: [{from:.3}, {to:.3}), one of {of}: {} rows due", due.len());
+    let mut stopped = pin!(shard.stopped());
+    for row in due {
         if !shard.is_valid() {
             println!("  {name}: lost its range");
             return ControlFlow::Continue(());
         }
-        match table.process(row, pass, shard.token()) {
-            Processed::Now => count += 1,
+        match table.process(row, pass, name, shard.token()) {
+            Processed::Now => {}
             Processed::Refused => return ControlFlow::Continue(()),
         }
-        // Work takes its time, and does not notice everything at once.
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    if count > 0 {
-        let (from, to, of) = (shard.from(), shard.to(), shard.of());
-        println!("  {name}: [{from:.3}, {to:.3}), one of {of}: {count} rows in pass {pass}");
+        // Work takes its time. Who is asked to reshard gives back the rest.
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            () = &mut stopped => return ControlFlow::Continue(()),
+        }
     }
     tokio::select! {
         _ = passes.changed() => {}
-        () = shard.stopped() => {}
+        () = stopped => {}
     }
     ControlFlow::Continue(())
 }
@@ -176,8 +179,17 @@ async fn complete(table: &Table, pass: usize) -> Result<(), Failure> {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), done).await?;
-    let once = table.rows().iter().all(|row| row.done.get(&pass) == Some(&1));
-    println!("pass {pass}: {ROWS} rows, {}", if once { "each once" } else { "some twice" });
+    let (mut once, mut each) = (true, BTreeMap::<_, usize>::new());
+    for row in table.rows().iter() {
+        let names = row.done.get(&pass).map(Vec::as_slice).unwrap_or_default();
+        once &= names.len() == 1;
+        for name in names {
+            *each.entry(*name).or_default() += 1;
+        }
+    }
+    let each: Vec<_> = each.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
+    let verdict = if once { "each once" } else { "SOME TWICE" };
+    println!("pass {pass}: {ROWS} rows, {verdict}: {}", each.join(", "));
     if once { Ok(()) } else { Err("a row was processed twice".into()) }
 }
 
@@ -243,6 +255,12 @@ pub async fn run() -> Result<(), Failure> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Failure> {
-    run().await
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("shards: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -28,10 +28,11 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// Of `shards`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The bar is [0, 1): a range with = is held, one with . was left and is not assigned anew yet. A line for
-each worker shows the place of its range and the range, or that it waits for one; host and process, if
-its node says so, as those of shard-lock for Node do not; its node. Those who hold are who keeps the
-others waiting.")]
+The bar is [0, 1): what has = is held, what has . was left and is not assigned anew yet. Where there are
+too many ranges to tell them apart, + is where some are held and some were left. A line for each range
+shows its place, the range, and who holds it: host and process, if its node says so, as those of
+shard-lock for Node do not, and the node; or that it was left. Then come those who wait. Those who hold
+are who keeps the others waiting.")]
 pub(super) struct Shards {
     /// Draw it again at each change, until interrupted
     #[arg(short, long)]
@@ -196,26 +197,72 @@ async fn draw(context: &mut Context, paths: &[ZkPath], absent: Absent) -> Result
         if workers.is_empty() {
             context.out.line("nobody")?;
         }
-        let rows: Vec<_> = workers.iter().map(row).collect();
+        let rows = rows(of, &workers);
         table(&mut context.out, &rows)?;
     }
     Ok(())
 }
 
-/// [0, 1) as text: `|0=====|1.....|`.
+/// [0, 1) as text: `|0=====|1.....|`, or `|====+++...|` of more ranges than there is room for.
 fn bar(of: usize, held: &[usize]) -> String {
     let ranges = of.max(1);
+    let start = |index: usize| index * WIDTH / ranges;
+    // A bound, the widest number, and something of the range itself.
+    let least = 2 + (ranges - 1).to_string().len();
+    if WIDTH / ranges < least {
+        return format!("|{}|", dense(ranges, held));
+    }
     let mut text = String::with_capacity(WIDTH + 1);
     for index in 0..ranges {
-        let width = (index + 1) * WIDTH / ranges - index * WIDTH / ranges;
         let is_held = held.contains(&index);
         let label = if is_held { format!("|{index}") } else { "|".to_owned() };
         let fill = if is_held { '=' } else { '.' };
-        let one = label.chars().chain(std::iter::repeat(fill)).take(width);
-        text.extend(one);
+        let width = start(index + 1) - start(index);
+        text.extend(label.chars().chain(std::iter::repeat(fill)).take(width));
     }
     text.push('|');
     text
+}
+
+/// The same without bounds: each character stands for all ranges that it touches.
+fn dense(ranges: usize, held: &[usize]) -> String {
+    let mut is_held = vec![false; ranges];
+    for index in held {
+        if let Some(range) = is_held.get_mut(*index) {
+            *range = true;
+        }
+    }
+    let columns = WIDTH - 1;
+    let shown = |column: usize| {
+        let (first, last) = (column * ranges / columns, ((column + 1) * ranges).div_ceil(columns));
+        let touched = is_held.iter().take(last).skip(first);
+        let (held, all) = (touched.clone().filter(|is_held| **is_held).count(), touched.count());
+        match held {
+            0 => '.',
+            held if held == all => '=',
+            _ => '+',
+        }
+    };
+    (0..columns).map(shown).collect()
+}
+
+/// A line for each range, and for each who waits.
+fn rows(of: usize, workers: &[ShardContender]) -> Vec<Vec<String>> {
+    let left = |index: usize| {
+        let edges = (index as f64 / of as f64, (index + 1) as f64 / of as f64);
+        let nobody = || "-".to_owned();
+        vec![index.to_string(), range(edges), nobody(), nobody(), "left".to_owned()]
+    };
+    let mut rows = Vec::new();
+    for index in 0..of {
+        let mut holders = workers.iter().filter(|one| one.index == Some(index)).peekable();
+        if holders.peek().is_none() {
+            rows.push(left(index));
+        }
+        rows.extend(holders.map(row));
+    }
+    rows.extend(workers.iter().filter(|one| !one.holds()).map(row));
+    rows
 }
 
 fn row(one: &ShardContender) -> Vec<String> {
@@ -225,10 +272,14 @@ fn row(one: &ShardContender) -> Vec<String> {
     };
     let place = one.index.map_or("-".to_owned(), |index| index.to_string());
     let range = match (one.from(), one.to()) {
-        (Some(from), Some(to)) => format!("[{}, {})", short(from), short(to)),
+        (Some(from), Some(to)) => range((from, to)),
         _ => "waits".to_owned(),
     };
     vec![place, range, host, pid, format!("{}/{}", one.group.name(), one.path.name())]
+}
+
+fn range((from, to): (f64, f64)) -> String {
+    format!("[{}, {})", short(from), short(to))
 }
 
 /// A number without zeros at its end.
@@ -250,10 +301,24 @@ mod tests {
     fn a_bar_shows_who_has_what() {
         assert_eq!(bar(0, &[]), format!("|{}|", ".".repeat(59)));
         assert_eq!(bar(2, &[0]), format!("|0{}|{}|", "=".repeat(28), ".".repeat(29)));
-        for of in 1..200 {
+        for of in 1..2000 {
             let held: Vec<usize> = (0..of).collect();
-            assert_eq!(bar(of, &held).chars().count(), WIDTH + 1);
+            let all = bar(of, &held);
+            assert_eq!(all.chars().count(), WIDTH + 1);
+            // Each number is there, with something of its range, or none is.
+            let numbers = all.chars().filter(char::is_ascii_digit).count();
+            let digits: usize = (0..of).map(|index| index.to_string().len()).sum();
+            assert!(numbers == 0 || numbers == digits, "{all}");
+            assert!(!all.contains("||") && !bar(of, &[]).contains('='), "{all}");
         }
+    }
+
+    #[test]
+    fn a_bar_of_many_ranges_says_where_some_are_held() {
+        assert_eq!(bar(30, &[]), format!("|{}|", ".".repeat(59)));
+        let half: Vec<usize> = (0..50).collect();
+        assert_eq!(bar(100, &half), format!("|{}+{}|", "=".repeat(29), ".".repeat(29)));
+        assert_eq!(bar(1000, &[999]), format!("|{}+|", ".".repeat(58)));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::passing::is_over;
 use crate::background::{KEEPER, sleep};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt, Pending};
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::node::{CreateOptions, Node, Stat, Version};
@@ -64,8 +65,8 @@ struct Way {
 enum Word {
     /// New data for a node.
     Set(ZkPath, Bytes),
-    /// A new node.
-    Create(ZkPath, Bytes, CreateOptions),
+    /// A new node, until then.
+    Create(ZkPath, Bytes, CreateOptions, Deadline),
 }
 
 #[derive(Debug)]
@@ -219,9 +220,16 @@ impl Place {
         self.way.word = Some(Word::Set(path.clone(), data.into()));
     }
 
-    /// Creates a node in the transaction that removes the own one, so it is created at most once.
-    pub(crate) fn leave_node(&mut self, path: ZkPath, data: Vec<u8>, options: CreateOptions) {
-        self.way.word = Some(Word::Create(path, data.into(), options));
+    /// Creates a node in the transaction that removes the own one, so it is created at most once; and
+    /// none that is sent later than `by`.
+    pub(crate) fn leave_node(
+        &mut self,
+        path: ZkPath,
+        data: Vec<u8>,
+        options: CreateOptions,
+        by: Deadline,
+    ) {
+        self.way.word = Some(Word::Create(path, data.into(), options, by));
     }
 
     /// Hands the node on to whoever has the new place.
@@ -303,12 +311,16 @@ fn removed(answer: &Result<(), Error>) -> Option<Removed> {
 impl Way {
     fn delete(&self, path: &ZkPath) -> Pending<()> {
         let last = Multi::new().delete(path, Version::Any);
-        let last = match &self.word {
-            None => return self.conn.delete(path, Version::Any),
-            Some(Word::Set(at, data)) => last.set(at, data, Version::Any),
-            Some(Word::Create(at, data, options)) => last.create(at, data, options),
-        };
-        self.conn.multi(last).and_then(|_| Ok(()))
+        match &self.word {
+            Some(Word::Set(at, data)) => {
+                self.conn.multi(last.set(at, data, Version::Any)).and_then(|_| Ok(()))
+            }
+            Some(Word::Create(at, data, options, by)) if !by.is_past() => {
+                let conn = self.conn.clone().by(Some(*by));
+                conn.multi(last.create(at, data, options)).and_then(|_| Ok(()))
+            }
+            None | Some(Word::Create(..)) => self.conn.delete(path, Version::Any),
+        }
     }
 
     async fn remove(&self, state: State) -> Removed {

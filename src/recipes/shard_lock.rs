@@ -37,15 +37,18 @@
 //! kinds of workers share one system; 1.x wrote its list as text. Not taken over: it deletes the path
 //! when nobody is left, and makes it anew, which loses the access list and lets whoever looks at that
 //! moment believe to be alone. Others may have made the path, and numbers that go on are worth more
-//! than a tidy tree, so here it is never deleted. Children with other names are left in peace. A worker
+//! than a tidy tree, so here it is never deleted. Children with other names are left in peace, where it
+//! takes any child of the path for a group, and any with `node-` in its name for a member. A worker
 //! of the original that comes too late may still leave a member that nobody works for, and its
 //! generation then lasts as long as that session.
 //!
-//! **Not done yet.** Whoever gives up waiting removes its own node, but leaves the group that it made
-//! for the next generation: holders are asked to reshard once for nobody. A list that was brought to
-//! another quorum by a copy or a promotion counts as bad data until its group is deleted. While
-//! originals take part, a join that was delayed past a whole generation may clear a later list of the
-//! same version.
+//! **Groups.** A group that awaits members asks nobody to reshard before somebody is in it, and whoever
+//! leaves it as the last one, without a range, deletes it. Of two that await members at once, as
+//! originals may make, the first by name is published first: who leads a later one moves there. A list
+//! that came by a copy of the tree, with the numbers of members elsewhere, is one of those who left.
+//!
+//! **Limits.** While originals take part, a join under one of their leaders that was delayed past a whole
+//! generation, and past a deletion of the path by them, may clear a later list of the same version.
 
 mod contenders;
 mod groups;
@@ -55,6 +58,7 @@ mod list;
 mod member;
 mod run;
 mod shard;
+mod stay;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,14 +67,11 @@ pub use contenders::{ShardContender, shard_contenders};
 pub use guard::ShardGuard;
 pub use shard::Shard;
 
-use super::wait::Patience;
+use super::wait::{Patience, told};
 use crate::conn::Conn;
-use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::Acl;
 use crate::path::{IntoPath, ZkPath};
-use crate::request::{Op, Reply, Request};
-use crate::session::Session;
 
 /// What errors call it.
 const VERB: &str = "acquire";
@@ -150,7 +151,8 @@ impl ShardLock {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up the place in the group; the own node is removed in the background.
+    /// Dropping the future gives up the place in the group; the own node is removed in the background,
+    /// and the group with it if nobody else is in it. So it is behind an error.
     pub async fn acquire(&self) -> Result<ShardGuard, Error> {
         self.acquire_with(Patience::Endless).await
     }
@@ -217,25 +219,20 @@ impl ShardLock {
 
     async fn acquire_with(&self, patience: Patience) -> Result<ShardGuard, Error> {
         let base = self.path.clone().map_err(|err| err.during(VERB))?;
-        loop {
-            let came = async { self.join(&base, patience).await?.wait(self, patience).await };
-            match came.await {
-                Ok(Some(guard)) => return Ok(guard),
-                // Too late for its group: it joins another one.
-                Ok(None) => {}
-                Err(err) => return Err(told(err, &base, patience)),
+        let came = async {
+            loop {
+                // Without one it was too late for its group: it joins another.
+                if let Some(guard) = self.join(&base, patience).await?.wait(self, patience).await? {
+                    return Ok(guard);
+                }
             }
-        }
-    }
-
-    /// The session of the cell.
-    async fn session(&self, base: &ZkPath, by: Option<Deadline>) -> Result<Session, Error> {
-        let mut request = Request::new(Op::Session, base.clone());
-        request.deadline = by.map_or(request.deadline, |by| by.min(request.deadline));
-        match self.conn.call(request).await? {
-            Reply::Session(session) => Ok(session),
-            _ => Err(Error::new(VERB, base, ErrorKind::Unexpected)),
-        }
+        };
+        let late = || self.error(ErrorKind::Timeout).with_detail("no server answered by then");
+        let acquired = patience.bounds(late, came).await;
+        acquired.map_err(|err| {
+            let err = told(err.during(VERB), patience);
+            if err.kind() == ErrorKind::Timeout { err.at(&base) } else { err }
+        })
     }
 
     /// An error of the whole.
@@ -244,24 +241,6 @@ impl ShardLock {
             Ok(path) => Error::new(VERB, path, kind),
             Err(err) => err.clone().during(VERB),
         }
-    }
-}
-
-/// The error as its caller is to see it.
-fn told(err: Error, base: &ZkPath, patience: Patience) -> Error {
-    let late = patience.deadline().is_some_and(Deadline::is_past);
-    let err = err.during(VERB);
-    match err.kind() {
-        ErrorKind::Timeout => err.at(base),
-        ErrorKind::NotSent | ErrorKind::OutcomeUnknown | ErrorKind::ConnectionLoss if late => {
-            let why = err.detail().map(str::to_owned);
-            let late = Error::new(VERB, base, ErrorKind::Timeout);
-            match why {
-                Some(why) => late.with_detail(why),
-                None => late,
-            }
-        }
-        _ => err,
     }
 }
 

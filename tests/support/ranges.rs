@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use zkcells::Deadline;
 use zkcells::recipes::ShardGuard;
+use zkcells::{Conn, ConnExt as _, Deadline};
 
 /// A range, and from when to when its holder surely believed to hold it, on one clock.
 #[derive(Clone, Debug)]
@@ -20,6 +20,25 @@ pub struct Held {
     pub start: Deadline,
     /// A moment right before the guard was asked, and said that it is valid, for the last time.
     pub end: Deadline,
+    /// The own number, and the list as the servers have it, if they said.
+    pub stored: Option<(i32, Stored)>,
+}
+
+/// What the servers have of a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub zxid: i64,
+    pub list: Vec<i32>,
+}
+
+impl Stored {
+    /// The list at `group`, if it is still there and somebody answers.
+    pub async fn at(conn: &dyn Conn, group: &str) -> Option<Stored> {
+        let node = conn.get(group).await.ok()?;
+        let (numbers, _) = node.data.as_chunks::<4>();
+        let list = numbers.iter().map(|four| i32::from_le_bytes(*four)).collect();
+        Some(Stored { zxid: node.stat.mzxid, list })
+    }
 }
 
 impl Held {
@@ -34,7 +53,23 @@ impl Held {
             to: shard.to(),
             start,
             end: start,
+            stored: None,
         }
+    }
+
+    /// The same, with what the servers have of it.
+    pub async fn with_stored(mut self, conn: &dyn Conn, shard: &ShardGuard) -> Held {
+        let node = shard.node();
+        let (_, number) = node.name().rsplit_once('-').unwrap();
+        let stored = Stored::at(conn, node.parent().unwrap().as_str()).await;
+        self.stored = stored.map(|stored| (number.parse().unwrap(), stored));
+        self
+    }
+
+    /// Whether the list on the servers says the same.
+    fn is_as_stored(&self) -> bool {
+        let Some((number, Stored { zxid, list })) = &self.stored else { return true };
+        *zxid == self.zxid && list.len() == self.of && list.get(self.index) == Some(number)
     }
 }
 
@@ -49,10 +84,16 @@ pub struct Verdict {
     pub generations: usize,
     /// Generations of which every range was held.
     pub whole: usize,
+    /// Grants that were held against the list on the servers.
+    pub stored: usize,
     /// The most that held at once.
     pub most: usize,
     /// Two who disagree on a generation, or hold the same of it.
     pub clashes: Vec<String>,
+    /// A range that is not the one in the list on the servers, or two such lists of one generation.
+    pub unlike: Vec<String>,
+    /// A generation of which every range was held, and which does not cover [0, 1).
+    pub holes: Vec<String>,
     /// Two of different generations who held at the same time, or in another order.
     pub overlaps: Vec<String>,
 }
@@ -94,7 +135,21 @@ impl Ranges {
                     verdict.overlaps.push(format!("{before:?} and {one:?}"));
                 }
             }
-            verdict.whole += usize::from(group.len() == group[0].of);
+            let mut lists = group.iter().filter_map(|held| held.stored.as_ref());
+            let list = lists.next().map(|(_, stored)| stored);
+            verdict.stored += group.iter().filter(|held| held.stored.is_some()).count();
+            for one in group {
+                let agrees = one.stored.as_ref().is_none_or(|(_, stored)| Some(stored) == list);
+                if !agrees || !one.is_as_stored() {
+                    verdict.unlike.push(format!("{one:?}, and {list:?}"));
+                }
+            }
+            if group.len() >= group[0].of {
+                verdict.whole += 1;
+                if !covers(group) {
+                    verdict.holes.push(format!("{group:?}"));
+                }
+            }
             verdict.most = verdict.most.max(group.len());
             let last = group.iter().copied().max_by_key(|held| held.end);
             if longest.is_none_or(|longest| last.is_some_and(|last| last.end > longest.end)) {
@@ -105,9 +160,20 @@ impl Ranges {
     }
 }
 
+/// Whether these ranges are [0, 1), each beginning to the bit where the one before ends.
+fn covers(group: &[&Held]) -> bool {
+    let mut ranges: Vec<(u64, u64)> =
+        group.iter().map(|held| (held.from.to_bits(), held.to.to_bits())).collect();
+    // Numbers of [0, 1] are in the order of their bits.
+    ranges.sort_unstable();
+    let edges = ranges.windows(2).all(|two| two[0].1 == two[1].0);
+    let first = ranges.first().is_some_and(|range| range.0 == 0.0_f64.to_bits());
+    edges && first && ranges.last().is_some_and(|range| range.1 == 1.0_f64.to_bits())
+}
+
 impl Verdict {
     pub fn violations(&self) -> usize {
-        self.clashes.len() + self.overlaps.len()
+        self.clashes.len() + self.unlike.len() + self.holes.len() + self.overlaps.len()
     }
 }
 
@@ -115,13 +181,16 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} grants in {} generations, {} of them whole, {} at most at once, {} clashes, \
-             {} overlaps",
+            "{} grants in {} generations, {} of them whole, {} at most at once, {} held against the \
+             servers' lists, {} clashes, {} unlike those, {} holes, {} overlaps",
             self.grants,
             self.generations,
             self.whole,
             self.most,
+            self.stored,
             self.clashes.len(),
+            self.unlike.len(),
+            self.holes.len(),
             self.overlaps.len()
         )
     }

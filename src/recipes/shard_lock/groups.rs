@@ -9,10 +9,12 @@ use crate::request::{Multi, Read, ReadReply};
 use super::VERB;
 use super::list::decode;
 
-/// How the name of a group begins, and what stands in that of a member, and of a word of one.
+/// How the names of a group, of a member, and of a word of one begin.
 const GROUP: &str = "group-";
 const NODE: &str = "node-";
 const ACK: &str = "ack-";
+/// How a name begins that has an id before that, so that its maker finds it again behind a lost reply.
+const PROTECTED: &str = "_c_";
 
 /// A system at one look.
 #[derive(Debug)]
@@ -46,6 +48,12 @@ impl Nodes {
     /// Sorts out the children of the group at `path`; others than those of the protocol are passed
     /// over.
     ///
+    /// The original takes any name with `node-` in it for a member. Whoever is a member here is one
+    /// there too, with the same number, so both find the same leader whenever the first by name is
+    /// somebody at all. Foreign names that it would list are left out of our lists, and waited for by
+    /// nobody of ours: where it has listed one, a range stays unworked until the group's end, which is
+    /// asked for at once, as one of the list is missing.
+    ///
     /// # Errors
     ///
     /// A number is behind the last one.
@@ -55,12 +63,17 @@ impl Nodes {
             if let Some(number) = number_in(name, NODE) {
                 let number = number.ok_or_else(|| wrapped(&path.child(name)))?;
                 nodes.members.push((name.clone(), number));
-            } else if name.starts_with(ACK) && number_in(name, ACK).is_some() {
+            } else if number_in(name, ACK).is_some() {
                 nodes.acks.push(name.clone());
             }
         }
         nodes.members.sort();
         Ok(nodes)
+    }
+
+    /// Whether there is no member.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
     /// Whether the member with this number is there.
@@ -90,7 +103,12 @@ impl Group {
 
     /// Whether it was published and nobody is left in it.
     pub(super) fn is_over(&self) -> bool {
-        self.members.is_some() && self.nodes.members.is_empty()
+        self.members.is_some() && self.nodes.is_empty()
+    }
+
+    /// Whether somebody waits in it for it to be published.
+    fn is_awaiting(&self) -> bool {
+        self.members.is_none() && !self.nodes.is_empty()
     }
 }
 
@@ -146,9 +164,19 @@ impl View {
     /// There is one, but for a moment in which two have been made: then it is the first by name, as
     /// for the original, unless that one is empty and a later one is not.
     pub(super) fn awaiting(&self) -> Option<&Group> {
-        let mut awaiting = self.groups.iter().filter(|group| group.members.is_none());
-        let peopled = awaiting.clone().find(|group| !group.nodes.members.is_empty());
-        peopled.or_else(|| awaiting.next())
+        let peopled = self.groups.iter().find(|group| group.is_awaiting());
+        peopled.or_else(|| self.groups.iter().find(|group| group.members.is_none()))
+    }
+
+    /// Whether somebody waits for a range. A group alone does not: whoever made it may have gone.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.groups.iter().any(Group::is_awaiting)
+    }
+
+    /// Whether somebody waits in a group that is before `own`, which is to be published first: an
+    /// original leader there looks at no other group any more.
+    pub(super) fn is_awaited_before(&self, own: &ZkPath) -> bool {
+        self.groups.iter().any(|group| group.is_awaiting() && group.path.name() < own.name())
     }
 
     /// A group that somebody holds a range of.
@@ -156,32 +184,57 @@ impl View {
         self.groups.iter().find(|group| group.is_held())
     }
 
-    /// The path that the server would give the next group: names of that kind are made by number, so
-    /// of all who make the next group one succeeds.
-    pub(super) fn next(&self, base: &ZkPath) -> ZkPath {
-        base.child(&format!("{GROUP}{:010}", creations(&self.base)))
+    /// The path of the next group. It is made by number, so of all who make the next group one
+    /// succeeds: by the number that the server would give it. That one may be taken where groups came
+    /// by a copy of the tree, as servers do not count those; then it is the one behind all.
+    ///
+    /// # Errors
+    ///
+    /// There is no number behind the last one.
+    pub(super) fn next(&self, base: &ZkPath) -> Result<ZkPath, Error> {
+        let numbers = self.groups.iter().filter_map(|group| number_of_group(group.path.name())?);
+        let counted = creations(&self.base);
+        let number = match numbers.clone().any(|number| number == counted) {
+            true => numbers.max().and_then(|last| last.checked_add(1)),
+            false => Some(counted),
+        };
+        let number = number.ok_or_else(|| wrapped(base))?;
+        Ok(base.child(&format!("{GROUP}{number:010}")))
     }
 
     /// Deletes what is over, and what was made in vain.
-    pub(super) async fn tidy(&self, conn: &dyn Conn) {
-        let awaiting = self.awaiting().map(|group| &group.path);
-        for group in &self.groups {
+    pub(super) async fn tidy(&mut self, conn: &dyn Conn) {
+        let awaiting = self.awaiting().map(|group| group.path.clone());
+        let mut left = Vec::with_capacity(self.groups.len());
+        for group in std::mem::take(&mut self.groups) {
             let in_vain = group.members.is_none()
-                && awaiting != Some(&group.path)
-                && group.nodes.members.is_empty();
-            if group.is_over() || in_vain {
-                delete(conn, &group.path, group.stat.version, &group.nodes.acks).await;
+                && awaiting.as_ref() != Some(&group.path)
+                && group.nodes.is_empty();
+            let vain = group.is_over() || in_vain;
+            if !(vain && delete(conn, &group.path, group.stat.version, &group.nodes.acks).await) {
+                left.push(group);
             }
         }
+        self.groups = left;
     }
 }
 
-/// Deletes a group and the words in it, if it has neither changed nor got a member.
-pub(super) async fn delete(conn: &dyn Conn, group: &ZkPath, version: i32, acks: &[String]) {
+/// Deletes the group at `path`, if nobody is in it.
+pub(super) async fn clear(conn: &dyn Conn, path: &ZkPath) {
+    // Who looks next does it, where this cannot.
+    let Ok(listed) = conn.children(path).await else { return };
+    let Ok(nodes) = Nodes::of(path, &listed.names) else { return };
+    if nodes.is_empty() {
+        delete(conn, path, listed.stat.version, &nodes.acks).await;
+    }
+}
+
+/// Deletes a group and the words in it, if it has neither changed nor got a member. Says whether it
+/// did; who looks next does it, if somebody came between.
+async fn delete(conn: &dyn Conn, group: &ZkPath, version: i32, acks: &[String]) -> bool {
     let words =
         acks.iter().fold(Multi::new(), |ops, name| ops.delete(group.child(name), Version::Any));
-    // Who looks next does it, if somebody came between.
-    let _ = conn.multi(words.delete(group, Version::Exact(version))).await;
+    conn.multi(words.delete(group, Version::Exact(version))).await.is_ok()
 }
 
 /// The first group of a base that is not there yet.
@@ -212,12 +265,20 @@ pub(super) fn member_number(name: &str) -> Option<i32> {
 
 /// The number in the name of a group: `None` if it is none, `Some(None)` behind the last number.
 fn number_of_group(name: &str) -> Option<Option<i32>> {
-    name.starts_with(GROUP).then(|| number_in(name, GROUP)).flatten()
+    number_of(name.strip_prefix(GROUP)?)
 }
 
-/// The number behind `stem`, which may have something before it: as the original reads names.
+/// The number behind `stem`, with nothing before that or the id of a protected node. `None` if it is
+/// no such name, `Some(None)` behind the last number.
 fn number_in(name: &str, stem: &str) -> Option<Option<i32>> {
-    let (_, text) = name.rsplit_once(stem)?;
+    let (before, text) = name.rsplit_once(stem)?;
+    let id = before.strip_prefix(PROTECTED).and_then(|id| id.strip_suffix('-'));
+    let is_ours = before.is_empty() || id.is_some_and(|id| !id.is_empty());
+    is_ours.then(|| number_of(text)).flatten()
+}
+
+/// The number that a server wrote.
+fn number_of(text: &str) -> Option<Option<i32>> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.len() < 10 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -225,7 +286,7 @@ fn number_in(name: &str, stem: &str) -> Option<Option<i32>> {
     Some(text.parse().ok().filter(|number| *number >= 0))
 }
 
-fn wrapped(path: &ZkPath) -> Error {
+pub(super) fn wrapped(path: &ZkPath) -> Error {
     Error::new(VERB, path, ErrorKind::Unexpected)
         .with_detail("numbers are used up; delete the path of the system while nobody is in it")
 }
@@ -235,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_the_original_does() {
+    fn names_are_those_of_the_original_and_of_protected_nodes() {
         assert_eq!(number_of_group("group-0000000007"), Some(Some(7)));
         assert_eq!(number_of_group("group--2147483648"), Some(None));
         for foreign in [
@@ -244,13 +305,26 @@ mod tests {
             "group-00000000x7",
             "group",
             "xgroup-0000000007",
+            "group-x-group-0000000007",
             "lock-0000000007",
         ] {
             assert_eq!(number_of_group(foreign), None, "{foreign}");
         }
         assert_eq!(member_number("node-0000000012"), Some(12));
         assert_eq!(member_number("_c_0123-node-0000000012"), Some(12));
-        assert_eq!(member_number("ack-0000000012"), None);
+        for foreign in [
+            "ack-0000000012",
+            "x-node-0000000012",
+            "mynode-0000000012",
+            "_c_node-0000000012",
+            "_c_-node-0000000012",
+            "_c_0123node-0000000012",
+            "node-12",
+            "node-+000000012",
+            "node-0000000012x",
+        ] {
+            assert_eq!(number_in(foreign, NODE), None, "{foreign}");
+        }
     }
 
     #[test]

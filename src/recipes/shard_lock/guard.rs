@@ -133,7 +133,8 @@ impl ShardGuard {
     /// Nobody is asked to reshard because of it.
     ///
     /// The word of it and the end of the own node are one transaction, so it is said once at most,
-    /// however often a reply is lost. Behind a loss nothing is said.
+    /// however often a reply is lost. Behind a loss nothing is said: what is not sent by
+    /// [`valid_until`](Guard::valid_until) is not sent any more.
     ///
     /// # Cancel safety
     ///
@@ -145,8 +146,8 @@ impl ShardGuard {
             let options = CreateOptions::from(Mode::PersistentSequential)
                 .with_acl(self.acl.clone())
                 .with_id(id.as_str());
-            let word = self.shard.group().child(stem);
-            self.guard.place_mut().leave_node(word, Owner::here(&id).to_json(), options);
+            let (word, by) = (self.shard.group().child(stem), self.guard.valid_until());
+            self.guard.place_mut().leave_node(word, Owner::here(&id).to_json(), options, by);
         }
         self.leave().await
     }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::groups::{self, Group, View};
 use super::member::Member;
+use super::stay::Stay;
 use super::{ShardLock, VERB};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt, Pending};
@@ -28,7 +29,7 @@ use crate::pause;
 use crate::recipes::names;
 use crate::recipes::owner::Owner;
 use crate::recipes::place::Place;
-use crate::recipes::wait::Patience;
+use crate::recipes::wait::{Patience, session as session_of};
 use crate::request::{Multi, MultiReply};
 use crate::session::Session;
 
@@ -54,31 +55,41 @@ impl ShardLock {
                 return Err(Error::new(VERB, base, ErrorKind::Timeout));
             }
             // A session that ended in an earlier round is not known by then.
-            let session = self.session(base, by).await?;
+            let session = session_of(&self.conn, base, by).await?;
             let conn = BoundConn::new(self.conn.clone(), &session).by(by);
             let door = match self.door(&conn, base).await {
                 Ok(door) => door,
                 Err(err) if err.kind() == ErrorKind::SessionExpired && round == 0 => continue,
                 Err(err) => return Err(err),
             };
-            let (mut place, is_behind) = self.enter(&conn, &session, &door);
-            match place.made().await {
+            let mut stay = self.enter(&conn, &session, &door);
+            let err = match stay.place.made().await {
                 Ok((path, stat)) => {
                     if !session.owns(&stat) {
                         return Err(Error::new(VERB, base, ErrorKind::SessionExpired));
                     }
-                    let joined = (conn, session, place);
-                    return Member::new(joined, base.clone(), (path, stat), is_behind);
+                    let joined = (conn, session, stay);
+                    return Member::new(joined, base.clone(), (path, stat), door.is_behind);
                 }
-                Err(err) => match err.kind() {
-                    // Published, deleted, or made by another: look again.
-                    ErrorKind::BadVersion | ErrorKind::NodeExists => {}
-                    ErrorKind::NoNode => self.can_be_there(&conn, base).await?,
-                    ErrorKind::SessionExpired if round == 0 => {}
-                    // Whatever there is of it is removed by its place; another try has another id.
-                    ErrorKind::OutcomeUnknown if !long.is_past() => {}
-                    _ => return Err(err),
-                },
+                // Whatever there is of it is removed with the stay; another try has another id.
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown && !long.is_past() => continue,
+                Err(err) => err,
+            };
+            if err.kind() != ErrorKind::OutcomeUnknown {
+                stay.never_began();
+            }
+            match err.kind() {
+                ErrorKind::NodeExists if err.index() == Some(door.steps.len()) => {
+                    return Err(Error::new(VERB, &door.group, ErrorKind::NodeExists).with_detail(
+                        "the number of its next member is taken by a node that no server numbered; \
+                         delete that",
+                    ));
+                }
+                // Published, deleted, or made by another: look again.
+                ErrorKind::BadVersion | ErrorKind::NodeExists => {}
+                ErrorKind::NoNode => self.can_be_there(&conn, base).await?,
+                ErrorKind::SessionExpired if round == 0 => {}
+                _ => return Err(err),
             }
         }
         Err(Error::new(VERB, base, ErrorKind::Contended).with_detail("groups come and go"))
@@ -87,7 +98,7 @@ impl ShardLock {
     /// Which group to enter, and on which conditions.
     async fn door(&self, conn: &BoundConn<Arc<dyn Conn>>, base: &ZkPath) -> Result<Door, Error> {
         let open = |mode: Mode| CreateOptions::from(mode).with_acl(self.acl.clone());
-        let Some(view) = View::of(conn, base, None).await? else {
+        let Some(mut view) = View::of(conn, base, None).await? else {
             let group = groups::first(base);
             let steps = Multi::new().create(base, "", open(Mode::Persistent)).create(
                 &group,
@@ -99,9 +110,9 @@ impl ShardLock {
         view.tidy(conn).await;
         let is_behind = view.held().is_some();
         let Some(group) = view.awaiting() else {
-            let group = view.next(base);
+            let group = view.next(base)?;
             let steps = Multi::new()
-                // Nobody has published since: a number that is free was not used either.
+                // Nobody has published since, so no list was ever of a group with this number.
                 .check(base, Version::Exact(view.base.version))
                 .create(&group, "", open(Mode::Persistent));
             return Ok(Door { group, steps, is_behind });
@@ -114,12 +125,8 @@ impl ShardLock {
         Ok(Door { group: group.path.clone(), steps, is_behind })
     }
 
-    fn enter(
-        &self,
-        conn: &BoundConn<Arc<dyn Conn>>,
-        session: &Session,
-        door: &Door,
-    ) -> (Place, bool) {
+    /// Asks for the own node.
+    fn enter(&self, conn: &BoundConn<Arc<dyn Conn>>, session: &Session, door: &Door) -> Stay {
         let id = names::random_id();
         let data = Bytes::from(Owner::here(&id).to_json());
         let options = CreateOptions::from(Mode::EphemeralSequential)
@@ -128,7 +135,8 @@ impl ShardLock {
         let (stem, _) = groups::stems();
         let steps = door.steps.clone().create(door.group.child(stem), &data, &options);
         let asked = made_last(conn, conn.multi(steps));
-        (Place::awaiting(conn, session, &door.group, (data, &id), asked), door.is_behind)
+        let place = Place::awaiting(conn, session, &door.group, (data, &id), asked);
+        Stay::new(conn, door.group.clone(), place)
     }
 
     /// Why the group could not be entered, unless another try may.

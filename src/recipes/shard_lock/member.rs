@@ -4,8 +4,8 @@
 //!              first by name, nobody holds an older range: wait_time, then publish
 //!   awaiting ─────────────────────────────────────────────────────────────────────▶ published
 //!      ▲   first, older ranges held: watch one of their holders                         │
-//!      └── not first: watch the member before and the group's data        listed ──▶ granted
-//!                                                                     not listed ──▶ too late
+//!      ├── not first: watch the member before and the group's data        listed ──▶ granted
+//!      └── first, others wait in a group before: join them            not listed ──▶ too late
 //! ```
 
 mod lead;
@@ -17,6 +17,7 @@ use super::groups::{self, Nodes, View};
 use super::guard::ShardGuard;
 use super::list::decode;
 use super::shard::{Facts, Range};
+use super::stay::Stay;
 use super::{ShardLock, VERB};
 use crate::background::sleep;
 use crate::conn::bound::BoundConn;
@@ -29,7 +30,6 @@ use crate::recipes::ending::Ending;
 use crate::recipes::guard::Guard;
 use crate::recipes::held::Held;
 use crate::recipes::names::LockMode;
-use crate::recipes::place::Place;
 use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting};
@@ -39,7 +39,7 @@ use crate::session::Session;
 pub(super) struct Member {
     conn: BoundConn<Arc<dyn Conn>>,
     session: Session,
-    place: Place,
+    stay: Stay,
     base: ZkPath,
     group: ZkPath,
     path: ZkPath,
@@ -52,6 +52,8 @@ pub(super) struct Member {
 /// What a look at the own group led to.
 enum Next {
     LookAgain,
+    /// Others wait in a group that is to be published before: there is room with them.
+    GiveWay,
     /// The list is there, with the transaction that published it; and whether that was ours.
     Published(Vec<i32>, i64, bool),
 }
@@ -61,7 +63,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 
 impl Member {
     pub(super) fn new(
-        (conn, session, mut place): (BoundConn<Arc<dyn Conn>>, Session, Place),
+        (conn, session, mut stay): (BoundConn<Arc<dyn Conn>>, Session, Stay),
         base: ZkPath,
         (path, stat): (ZkPath, Stat),
         is_behind: bool,
@@ -71,13 +73,13 @@ impl Member {
             return Err(Error::new(VERB, &path, ErrorKind::Unexpected)
                 .with_detail("it has no number that can be listed"));
         };
-        let ending = place.ending(&path, &stat);
+        let ending = stay.place.ending(&path, &stat);
         let is_next = !is_behind;
-        Ok(Member { conn, session, place, base, group, path, number, ending, is_next })
+        Ok(Member { conn, session, stay, base, group, path, number, ending, is_next })
     }
 
-    /// Waits for the own range; `None` when the list was published without the own node, or beside
-    /// another: another group has to do.
+    /// Waits for the own range; `None` when another group has to do: the list was published without
+    /// the own node, or beside another, or others wait in a group before.
     pub(super) async fn wait(
         mut self,
         lock: &ShardLock,
@@ -89,6 +91,10 @@ impl Member {
             let looked = self.look(lock, patience, &mut waited).await;
             match looked {
                 Ok(Next::Published(members, zxid, ours)) => break (members, zxid, ours),
+                Ok(Next::GiveWay) => {
+                    self.leave(patience).await;
+                    return Ok(None);
+                }
                 Ok(Next::LookAgain) => self.waiting(patience).in_time()?,
                 // Of the wait itself, and not of a request in it.
                 Err(err) if err.op() == VERB => return Err(err),
@@ -216,18 +222,19 @@ impl Member {
         range: Range,
         zxid: i64,
     ) -> ShardGuard {
-        let Member { conn, session, place, base, group, path, ending, .. } = self;
+        let Member { conn, session, stay, base, group, path, ending, .. } = self;
         let conn = conn.by(None);
         let token = Token::new(session.cell(), 0, LockMode::Exclusive, zxid);
         let proof = Proof::held(hold);
-        let guard = Guard::new(Held { conn, path, session, proof, ending, token }, place);
+        let guard =
+            Guard::new(Held { conn, path, session, proof, ending, token }, stay.into_place());
         ShardGuard::new(guard, Facts { base, group, members, range }, lock.acl.clone())
     }
 
     /// Asks the own node to go. Who waits for another group need not wait for that.
     async fn leave(&mut self, patience: Patience) {
         tokio::select! {
-            _ = self.place.leave() => {}
+            _ = self.stay.place.leave() => {}
             () = sleep(patience.remaining().min(LEAVE)) => {}
         }
     }

@@ -160,7 +160,7 @@ impl Shard {
                 return Ok(true);
             }
             let view = View::of(&self.held.conn, &self.facts.base, Some(&self.facts.group)).await?;
-            Ok(view.is_none_or(|view| view.awaiting().is_some()))
+            Ok(view.is_none_or(|view| view.is_awaited()))
         };
         self.or_lost(told.await)
     }
@@ -242,12 +242,29 @@ impl Shard {
         }
         // The watch stands, so whatever comes behind this look is told.
         let view = View::of(conn, base, Some(group)).await?;
-        if view.is_none_or(|view| view.awaiting().is_some()) {
-            return Ok(true);
-        }
+        let Some(view) = view.filter(|view| !view.is_awaited()) else { return Ok(true) };
+        // Whoever joins a group that stands empty changes nothing at the base.
+        let joined = match view.awaiting() {
+            Some(vacant) => match conn.children_watch(&vacant.path).await {
+                Ok((found, joined)) if Nodes::of(&vacant.path, &found.names)?.is_empty() => {
+                    Some(joined)
+                }
+                Ok(_) => return Ok(false),
+                Err(err) if err.kind() == ErrorKind::NoNode => return Ok(false),
+                Err(err) => return Err(err),
+            },
+            None => None,
+        };
+        let joined = async {
+            match joined {
+                Some(joined) => joined.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = member => {}
             _ = other => {}
+            _ = joined => {}
             () = sleep(recheck(&self.held.session)) => {}
         }
         Ok(false)
@@ -272,13 +289,7 @@ impl Shard {
 
     /// Removes the group, if nobody is left in it.
     pub(super) async fn tidy(&self) {
-        let Facts { group, .. } = &*self.facts;
-        let conn = &self.held.conn;
-        let Ok(listed) = conn.children(group).await else { return };
-        let Ok(nodes) = Nodes::of(group, &listed.names) else { return };
-        if nodes.members.is_empty() {
-            groups::delete(conn, group, listed.stat.version, &nodes.acks).await;
-        }
+        groups::clear(&self.held.conn, &self.facts.group).await;
     }
 }
 

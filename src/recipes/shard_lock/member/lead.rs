@@ -41,6 +41,9 @@ impl Member {
             self.drained(held, patience).await?;
             return Ok(Next::LookAgain);
         }
+        if view.is_awaited_before(&self.group) {
+            return Ok(Next::GiveWay);
+        }
         if !*waited {
             self.is_next = true;
             return Ok(Next::LookAgain);
