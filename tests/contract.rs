@@ -8,9 +8,9 @@ use std::time::Duration;
 use zkcells::testing::cells::LocalCells;
 use zkcells::testing::contract::Subject;
 use zkcells::{
-    Address, Auth, CellConfig, Cells, Conn, ConnExt, Dialer, Dialled, Error, ErrorKind, GlobalConn,
-    GlobalOptions, MemoryQuorum, MetaConn, Mode, Pending, SessionOptions, ZkConn, ZkPath,
-    contract_suite,
+    Address, Auth, CellConfig, Cells, Conn, ConnExt, Dialer, Dialled, EmptyFirst, Error, ErrorKind,
+    GlobalConn, GlobalOptions, InitOptions, MemoryQuorum, MetaConn, Mode, Pending, SessionOptions,
+    ZkConn, ZkPath, contract_suite,
 };
 
 fn options(auth: &[Auth]) -> SessionOptions {
@@ -188,7 +188,9 @@ impl Subject for Global {
         Pending::new(async move {
             let home = ZkPath::new("/zkcells/contract")?;
             let conn = GlobalConn::new(conns?, GlobalOptions::default().with_home(home));
-            conn.init().await?;
+            // They hold what other tests left there, the one more and the other less.
+            let any = InitOptions::default().with_empty_first(EmptyFirst::Allow);
+            conn.init_with(any).await?;
             Ok(Arc::new(conn) as Arc<dyn Conn>)
         })
     }

@@ -21,8 +21,7 @@ use zkcells::testing::proxy::{Direction, FaultProxy, OpKind};
 use zkcells::testing::servers::Ensemble;
 use zkcells::{
     Acl, Conn, ConnExt as _, CreateOptions, Error, ErrorKind, GlobalConn, GlobalOptions, Mode,
-    Multi, Perms, Promotion, Rejoin, Require, SessionOptions, Version, Within, ZkConn, ZkPath,
-    tree,
+    Multi, Perms, Rejoin, Require, SessionOptions, Version, Within, ZkConn, ZkPath, tree,
 };
 
 /// A quorum of one server, behind a proxy.
@@ -109,7 +108,9 @@ impl Home {
     }
 
     fn options(&self) -> GlobalOptions {
-        GlobalOptions::default().with_home(self.home.clone())
+        // Nothing of the other tests on these quorums is its business.
+        let top = ZkPath::new(&self.root).unwrap();
+        GlobalOptions::default().with_home(self.home.clone()).with_top(top)
     }
 
     fn at(&self, relative: &str) -> String {
@@ -431,8 +432,7 @@ async fn a_first_that_comes_back_empty_is_refused_and_another_takes_its_place() 
     sites.wipe(0).await;
     // At the top, where an empty quorum would have room for it.
     for client in [conn.clone(), sites.client(&home)] {
-        let top = format!("{}-top", home.root);
-        let err = client.create(&top, "", Mode::Persistent).await.unwrap_err();
+        let err = client.create(&home.root, "", Mode::Persistent).await.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
         let err = client.delete(home.at("/0/0"), Version::Any).await.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
@@ -464,9 +464,7 @@ async fn an_old_first_that_was_away_while_another_was_made_comes_back_as_a_mirro
     plant(&conn, &home).await;
     sites.0[0].ensemble.kill(1);
     // Who comes now asks a quorum that never answered, which refuses at once.
-    // It began beside the trees of other tests, so it counts as not complete.
-    let word = Promotion::default().though_incomplete();
-    sites.client(&home).promote_with(3, &word).await.unwrap();
+    sites.client(&home).promote(3).await.unwrap();
     let loose = home.options().with_require(Require::AtLeast(1));
     let new = sites.client_of(&[2, 1, 0], loose);
     new.set(home.at("/0/0"), "new", Version::Any).await.unwrap();
