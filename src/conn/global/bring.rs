@@ -153,7 +153,7 @@ impl Mirror {
             round += 1;
             if job.deadline.is_past() {
                 let err = Error::new("mirror", "", ErrorKind::Timeout);
-                return Err(err.with_detail("others kept writing there"));
+                return Err(err.with_detail("others kept writing there, or it did not answer"));
             }
             let mut held = self.hold(batch.fences()).await;
             if has_all(&held, wanted, job.moment) {

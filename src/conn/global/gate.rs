@@ -169,12 +169,12 @@ impl Shared {
     /// Asks who they are, and lets those in who wait.
     async fn check(self: Arc<Self>) {
         loop {
-            let Some(latest) = self.latest() else { break };
+            let Some((soonest, latest)) = self.waits() else { break };
             let asking = async {
                 if self.begins {
                     init(&self, InitOptions::default()).await?;
                 }
-                who::agree(&self, latest).await
+                who::agree(&self, soonest, latest).await
             };
             match self.attend(asking).await {
                 None => break,
@@ -284,11 +284,12 @@ impl Shared {
         self.queued.notify_one();
     }
 
-    /// By when whoever waits longest to write wants an answer.
-    fn latest(&self) -> Option<Deadline> {
+    /// By when those who wait to write want an answer: whoever waits least, and whoever waits longest.
+    fn waits(&self) -> Option<(Deadline, Deadline)> {
         let Standing::Checking(queue) = &self.gate().standing else { return None };
-        let waiting = queue.iter().filter(|waiting| writes(&waiting.request));
-        waiting.map(|waiting| waiting.request.deadline).max()
+        let waiting = || queue.iter().filter(|waiting| writes(&waiting.request));
+        let deadlines = || waiting().map(|waiting| waiting.request.deadline);
+        deadlines().min().zip(deadlines().max())
     }
 
     /// Answers those whose time is over, and says when the next one's is; `None` with nobody left.

@@ -17,7 +17,8 @@ use crate::error::{Error, ErrorKind};
 use crate::pause;
 use crate::request::{Op, Read, ReadReply, Reply, Request};
 
-/// How long the mirrors that need not confirm have to say that another one was made the first.
+/// How long the mirrors that need not confirm have to say that another one was made the first, but never
+/// more than half of the time that a caller has.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// So often a quorum whose identity is just being changed is asked again.
@@ -158,12 +159,16 @@ pub(super) async fn is_restored(
 }
 
 /// The first, if enough mirrors are its mirrors, none of those that answer knows a newer one, and it has
-/// all that they have from it.
+/// all that they have from it. They have until `deadline`; whoever asks has until `soonest`.
 ///
 /// # Errors
 ///
 /// `WrongQuorum` when one is not what it is used as, `NotSent` when too few answer.
-pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<Identity, Error> {
+pub(super) async fn agree(
+    shared: &Shared,
+    soonest: Deadline,
+    deadline: Deadline,
+) -> Result<Identity, Error> {
     let mut asked: FuturesUnordered<_> = shared
         .mirrors
         .iter()
@@ -205,7 +210,7 @@ pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<Identit
         }
     };
     // Whoever is silent must not hold up a write that does not need it.
-    let _ = tokio::time::timeout(GRACE, rest).await;
+    let _ = tokio::time::timeout(GRACE.min(soonest.remaining() / 2), rest).await;
     let is_enough = good(&answers) >= required;
     let (mut wrongs, mut silent, mut mirrors) = (Vec::new(), Vec::new(), Vec::new());
     for (mirror, answer) in &answers {

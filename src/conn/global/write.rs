@@ -192,7 +192,7 @@ impl Shared {
     /// Why a write was barred by its guard.
     async fn wrong_first(&self, request: &Request) -> Error {
         self.doubt();
-        match who::agree(self, request.deadline).await {
+        match who::agree(self, request.deadline, request.deadline).await {
             Ok(_) => request
                 .error(ErrorKind::NotSent)
                 .with_detail("the identity of the first has changed meanwhile; call again"),
