@@ -168,8 +168,7 @@ impl Shared {
 
     /// Asks who they are, and lets those in who wait.
     async fn check(self: Arc<Self>) {
-        loop {
-            let Some((soonest, latest)) = self.waits() else { break };
+        while let Some((soonest, latest)) = self.waits() {
             let asking = async {
                 if self.begins {
                     init(&self, InitOptions::default()).await?;
