@@ -418,12 +418,7 @@ async fn two_writers_of_one_node_under_faults_leave_no_mirror_apart() {
                 Ok(()) => done += 1,
                 Err(ErrorKind::OutcomeUnknown) => unknown += 1,
                 Err(ErrorKind::NotMirrored | ErrorKind::Contended) => behind += 1,
-                Err(
-                    ErrorKind::NoNode
-                    | ErrorKind::NodeExists
-                    | ErrorKind::NotSent
-                    | ErrorKind::WrongQuorum,
-                ) => {}
+                Err(ErrorKind::NoNode | ErrorKind::NodeExists | ErrorKind::NotSent) => {}
                 Err(kind) => panic!("round {round}: {kind}"),
             }
         }
@@ -443,7 +438,8 @@ async fn two_writers_of_one_node_under_faults_leave_no_mirror_apart() {
         "two writers: {done} done, {unknown} unknown, {behind} not mirrored in time; {cut} cut, \
          {swallowed} replies swallowed, {dropped} requests dropped"
     );
-    assert!(done > 300 && cut > 0 && swallowed > 0 && dropped > 0);
+    // They met writes, and writes felt them.
+    assert!(done > 300 && cut > 0 && swallowed > 2 && dropped > 2 && unknown + behind > 0);
     assert_eq!(diff(&clients[0], &home.root).await, []);
     for client in clients {
         client.close().await.unwrap();
