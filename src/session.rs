@@ -36,10 +36,12 @@ impl SessionState {
 #[derive(Clone)]
 pub struct Session(Arc<Shared>);
 
+#[derive(Clone)]
 struct Shared {
     id: i64,
     timeout: Duration,
     generation: u64,
+    epoch: u64,
     cell: Arc<str>,
     state: watch::Receiver<SessionState>,
     proof: Arc<Mutex<Deadline>>,
@@ -62,7 +64,8 @@ impl Session {
         let version = Arc::<Mutex<_>>::default();
         let (mover, shown) = (proof.clone(), Arc::clone(&version));
         let cell = cell.into();
-        let shared = Shared { id, timeout, generation, cell, state, proof, version: shown };
+        let epoch = 0;
+        let shared = Shared { id, timeout, generation, epoch, cell, state, proof, version: shown };
         (SessionSender { state: sender, proof: mover, version }, Session(Arc::new(shared)))
     }
 
@@ -86,6 +89,18 @@ impl Session {
     /// Which session of its connection this is, counted from 1.
     pub fn generation(&self) -> u64 {
         self.0.generation
+    }
+
+    /// How often the quorum took the place of another that was the first of its set, as it was when the
+    /// session was asked for: what is granted in a later epoch is later, whatever number it has. 0 for a
+    /// quorum that is no first of a set ([`GlobalConn`](crate::GlobalConn)).
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
+    /// The same session, with a quorum that is the first of its set in `epoch`.
+    pub(crate) fn in_epoch(&self, epoch: u64) -> Session {
+        Session(Arc::new(Shared { epoch, ..Shared::clone(&self.0) }))
     }
 
     /// What the servers say their version is, as in `3.8.0`; several, with commas between, where

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use zkcells::testing::cells::LocalCells;
+use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::contract::Subject;
 use zkcells::{
-    Address, Auth, CellConfig, Cells, Conn, ConnExt, Dialer, Dialled, Error, ErrorKind, GlobalConn,
-    GlobalOptions, MemoryQuorum, MetaConn, Mode, Pending, SessionOptions, ZkConn, ZkPath,
-    contract_suite,
+    Address, Auth, CellConfig, Cells, Conn, ConnExt, Dialer, Dialled, EmptyFirst, Error, ErrorKind,
+    GlobalConn, GlobalOptions, InitOptions, MemoryQuorum, MetaConn, Mode, Pending, SessionOptions,
+    ZkConn, ZkPath, contract_suite,
 };
 
 fn options(auth: &[Auth]) -> SessionOptions {
@@ -188,7 +188,9 @@ impl Subject for Global {
         Pending::new(async move {
             let home = ZkPath::new("/zkcells/contract")?;
             let conn = GlobalConn::new(conns?, GlobalOptions::default().with_home(home));
-            conn.init().await?;
+            // They hold what other tests left there, the one more and the other less.
+            let any = InitOptions::default().with_empty_first(EmptyFirst::Allow);
+            conn.init_with(any).await?;
             Ok(Arc::new(conn) as Arc<dyn Conn>)
         })
     }
@@ -204,6 +206,117 @@ impl Subject for Global {
     }
 }
 
+/// The tree on three quorums as one cell of the whole tree, as a configuration has it.
+enum Listed {
+    Memory([MemoryQuorum; 3]),
+    /// Each with a node of this suite's own as its root.
+    Zk([String; 3]),
+}
+
+impl Listed {
+    fn memory() -> Self {
+        Listed::Memory([MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()])
+    }
+
+    fn zk() -> Self {
+        Listed::Zk(["nyc", "sjc", "global"].map(|cell| format!("{}{LISTED}", servers(cell))))
+    }
+}
+
+/// Where the quorums of [`Listed::Zk`] are.
+const LISTED: &str = "/contract-listed";
+
+/// A set of quorums that all connections share, whatever their addresses are.
+#[derive(Debug)]
+struct Shared([MemoryQuorum; 3], Vec<Auth>);
+
+impl Dialer for Shared {
+    fn dial(&self, cell: &CellConfig) -> Option<Result<Dialled, Error>> {
+        let Address::Set(_) = &cell.address else { return None };
+        let conns = self
+            .0
+            .iter()
+            .map(|quorum| Arc::new(quorum.connect_with(options(&self.1))) as Arc<dyn Conn>);
+        Some(Ok(Dialled::new(GlobalConn::new(conns, in_cell()))))
+    }
+}
+
+/// What a set is that is the cell `nyc`.
+fn in_cell() -> GlobalOptions {
+    let path = |text| ZkPath::new(text).expect("a path");
+    GlobalOptions::default().with_home(path("/zkcells/nyc")).with_top(path("/zk/nyc"))
+}
+
+/// A configuration with identities, whose secrets stand in files.
+async fn listed(quorums: &[String; 3], auth: &[Auth]) -> Result<Cells, Error> {
+    let dir = std::env::temp_dir().join(fresh_root());
+    std::fs::create_dir(&dir).expect("a directory");
+    let mut entries = Vec::new();
+    for (number, auth) in auth.iter().enumerate() {
+        let file = dir.join(number.to_string());
+        std::fs::write(&file, auth.secret.expose()).expect("a file");
+        entries.push(format!(r#"{{"scheme": "{}", "file": "{}"}}"#, auth.scheme, file.display()));
+    }
+    let text = format!(
+        r#"{{"nyc": {{"quorums": ["{}"], "auth": [{}]}}}}"#,
+        quorums.join("\", \""),
+        entries.join(", ")
+    );
+    let cells = Cells::builder().config_json(text).local_cell("nyc").build();
+    std::fs::remove_dir_all(&dir).expect("its end");
+    cells
+}
+
+impl Subject for Listed {
+    fn connect(&self, auth: Vec<Auth>) -> Pending<Arc<dyn Conn>> {
+        match self {
+            Listed::Memory(quorums) => {
+                let quorums = quorums.clone();
+                Pending::new(async move {
+                    let text = r#"{"nyc": ["memory:", "memory:", "memory:"]}"#;
+                    let cells = Cells::builder().config_json(text).local_cell("nyc").build()?;
+                    let set = quorums.each_ref().map(|quorum| Arc::new(quorum.connect()));
+                    let set = GlobalConn::new(set.map(|conn| conn as Arc<dyn Conn>), in_cell());
+                    set.init().await?;
+                    let dialer = Arc::new(Shared(quorums, auth));
+                    Ok(Arc::new(MetaConn::with_dialers(cells, vec![dialer])) as Arc<dyn Conn>)
+                })
+            }
+            Listed::Zk(quorums) => {
+                let quorums = quorums.clone();
+                Pending::new(async move {
+                    let mut conns = Vec::new();
+                    for quorum in &quorums {
+                        let plain = quorum.strip_suffix(LISTED).unwrap_or(quorum);
+                        let plain = ZkConn::new(plain, SessionOptions::default())?;
+                        share(&plain, LISTED).await?;
+                        plain.close().await?;
+                        let conn = ZkConn::new(quorum, SessionOptions::default())?;
+                        conns.push(Arc::new(conn) as Arc<dyn Conn>);
+                    }
+                    let set = GlobalConn::new(conns, in_cell());
+                    set.init().await?;
+                    set.close().await?;
+                    let conn = MetaConn::new(listed(&quorums, &auth).await?);
+                    Ok(Arc::new(conn) as Arc<dyn Conn>)
+                })
+            }
+        }
+    }
+
+    fn top(&self) -> ZkPath {
+        ZkPath::new("/zk/nyc").expect("a path")
+    }
+
+    fn advance(&self, by: Duration) {
+        if let Listed::Memory(quorums) = self {
+            quorums.iter().for_each(|quorum| quorum.advance(by));
+        }
+    }
+}
+
+contract_suite!(listed_memory, Listed::memory());
+contract_suite!(listed_zk, Listed::zk());
 contract_suite!(memory, Memory::new());
 contract_suite!(global_memory, Global::memory());
 contract_suite!(global_zk, Global::zk());

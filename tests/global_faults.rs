@@ -21,8 +21,7 @@ use zkcells::testing::proxy::{Direction, FaultProxy, OpKind};
 use zkcells::testing::servers::Ensemble;
 use zkcells::{
     Acl, Conn, ConnExt as _, CreateOptions, Error, ErrorKind, GlobalConn, GlobalOptions, Mode,
-    Multi, Perms, Promotion, Rejoin, Require, SessionOptions, Version, Within, ZkConn, ZkPath,
-    tree,
+    Multi, Perms, Rejoin, Require, SessionOptions, Version, Within, ZkConn, ZkPath, tree,
 };
 
 /// A quorum of one server, behind a proxy.
@@ -109,7 +108,9 @@ impl Home {
     }
 
     fn options(&self) -> GlobalOptions {
-        GlobalOptions::default().with_home(self.home.clone())
+        // Nothing of the other tests on these quorums is its business.
+        let top = ZkPath::new(&self.root).unwrap();
+        GlobalOptions::default().with_home(self.home.clone()).with_top(top)
     }
 
     fn at(&self, relative: &str) -> String {
@@ -148,25 +149,36 @@ async fn settled(conn: &GlobalConn) {
 
 #[derive(Clone, Copy, Debug)]
 enum Write {
+    /// In front, as those behind it wait until it is sent.
+    SetAcl,
     Create,
     Numbered,
     Set,
+    CompareAndSet,
     Delete,
-    SetAcl,
     Multi,
+    Put,
 }
 
 impl Write {
-    const ALL: [Write; 6] =
-        [Write::Create, Write::Numbered, Write::Set, Write::Delete, Write::SetAcl, Write::Multi];
+    const ALL: [Write; 8] = [
+        Write::SetAcl,
+        Write::Create,
+        Write::Numbered,
+        Write::Set,
+        Write::CompareAndSet,
+        Write::Delete,
+        Write::Multi,
+        Write::Put,
+    ];
 
     async fn prepare(conn: &dyn Conn, at: &str) {
-        for node in ["", "/set", "/delete", "/acl", "/multi"] {
+        for node in ["", "/set", "/compare", "/put", "/delete", "/acl", "/multi"] {
             conn.create(format!("{at}{node}"), "old", Mode::Persistent).await.unwrap();
         }
     }
 
-    fn call(self, conn: &dyn Conn, at: &str) -> BoxFuture<'static, Result<(), Error>> {
+    fn call(self, conn: &Arc<dyn Conn>, at: &str) -> BoxFuture<'static, Result<(), Error>> {
         let any = Version::Any;
         match self {
             Write::Create => {
@@ -179,8 +191,18 @@ impl Write {
                 Box::pin(async move { answer.await.map(drop) })
             }
             Write::Set => {
-                let answer = conn.set(format!("{at}/set"), "new", Version::Exact(0));
+                let answer = conn.set(format!("{at}/set"), "new", any);
                 Box::pin(async move { answer.await.map(drop) })
+            }
+            Write::CompareAndSet => {
+                let answer = conn.set(format!("{at}/compare"), "new", Version::Exact(0));
+                Box::pin(async move { answer.await.map(drop) })
+            }
+            Write::Put => {
+                let (conn, path) = (conn.clone(), format!("{at}/put"));
+                Box::pin(
+                    async move { tree::put(&*conn, path, "new", Mode::Persistent).await.map(drop) },
+                )
             }
             Write::Delete => Box::pin(conn.delete(format!("{at}/delete"), any)),
             Write::SetAcl => {
@@ -208,6 +230,8 @@ impl Write {
                 names.iter().any(|name| name.starts_with("n-"))
             }
             Write::Set => data("/set").await.unwrap() == "new",
+            Write::CompareAndSet => data("/compare").await.unwrap() == "new",
+            Write::Put => data("/put").await.unwrap() == "new",
             Write::Delete => data("/delete").await.is_err(),
             Write::SetAcl => conn.acl(format!("{at}/acl")).await.unwrap().0 == new_acl(),
             Write::Multi => {
@@ -230,12 +254,46 @@ enum Moment {
     After,
 }
 
+/// Kills the first as soon as it has carried out all writes, before anybody was told of one.
+async fn carried_out(site: &Site, direct: &ZkConn, at: &str) {
+    let Site { ensemble, proxy } = site;
+    // Time to see the last of them go before an answer comes.
+    proxy.delay(Duration::from_millis(150));
+    let list = format!("{at}/acl");
+    let is_sent = || {
+        let log = proxy.log();
+        log.iter().any(|one| one.is_request(OpKind::SetAcl) && one.paths.contains(&list))
+    };
+    soon("the access list", async {
+        while !is_sent() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    proxy.black_hole(Direction::ToClient);
+    soon("all of them", async {
+        for write in Write::ALL {
+            while !write.is_there(direct, at).await {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    })
+    .await;
+    ensemble.kill(1);
+    proxy.cut();
+    proxy.heal();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quorum_that_is_killed_at_any_moment_of_a_write_loses_none() {
     let sites = sites().await;
     let home = Home::new(&sites).await;
     let conn = sites.client(&home);
-    let briefly = Within::new(conn.clone(), Duration::from_secs(1));
+    let within = |seconds| {
+        let limited = Within::new(conn.clone(), Duration::from_secs(seconds));
+        Arc::new(limited) as Arc<dyn Conn>
+    };
+    let direct = sites.direct();
     for killed in 0..3 {
         for moment in [Moment::Before, Moment::During, Moment::After] {
             let what = format!("quorum {} killed {moment:?}", killed + 1);
@@ -245,28 +303,33 @@ async fn a_quorum_that_is_killed_at_any_moment_of_a_write_loses_none() {
             if moment == Moment::Before {
                 ensemble.kill(1);
             }
-            if moment == Moment::During {
-                proxy.black_hole(Direction::ToClient);
-            }
-            let held = proxy.bites().held;
-            let calls = join_all(Write::ALL.map(|write| write.call(&briefly, &at)));
-            let answers = if moment == Moment::During {
-                let kill = async {
-                    proxy.until(|bites| bites.held > held).await;
-                    ensemble.kill(1);
-                    proxy.cut();
-                    proxy.heal();
-                };
-                join(calls, kill).await.0
-            } else {
-                calls.await
+            let limited = within(if moment == Moment::During { 3 } else { 1 });
+            let calls = || join_all(Write::ALL.map(|write| write.call(&limited, &at)));
+            let answers = match moment {
+                Moment::During if killed == 0 => {
+                    let kill = carried_out(&sites.0[0], &direct[0], &at);
+                    let answers = join(calls(), kill).await.0;
+                    proxy.delay(Duration::ZERO);
+                    answers
+                }
+                Moment::During => {
+                    // A write has come to the mirror, and nobody hears of it.
+                    let swallowed = proxy.bites().swallowed;
+                    proxy.swallow_reply(OpKind::Multi);
+                    let kill = async {
+                        proxy.until(|bites| bites.swallowed > swallowed).await;
+                        ensemble.kill(1);
+                        proxy.cut();
+                    };
+                    join(calls(), kill).await.0
+                }
+                _ => calls().await,
             };
             if moment == Moment::After {
                 ensemble.kill(1);
             }
             sites.restart(killed).await;
             settled(&conn).await;
-            let direct = sites.direct();
             for (write, answer) in Write::ALL.iter().zip(answers) {
                 let kind = answer.map_err(|err| err.kind());
                 match (moment, killed) {
@@ -281,6 +344,12 @@ async fn a_quorum_that_is_killed_at_any_moment_of_a_write_loses_none() {
                     }
                     (Moment::Before, _) => {
                         assert_eq!(kind, Err(ErrorKind::NotMirrored), "{what}, {write:?}");
+                    }
+                    // It had carried them out.
+                    (Moment::During, 0) => {
+                        let is_there = write.is_there(&direct[0], &at).await;
+                        assert!(is_there, "{what}, {write:?}: {kind:?}");
+                        assert_ne!(kind, Err(ErrorKind::NotSent), "{what}, {write:?}");
                     }
                     (Moment::During, _) => {}
                 }
@@ -349,12 +418,7 @@ async fn two_writers_of_one_node_under_faults_leave_no_mirror_apart() {
                 Ok(()) => done += 1,
                 Err(ErrorKind::OutcomeUnknown) => unknown += 1,
                 Err(ErrorKind::NotMirrored | ErrorKind::Contended) => behind += 1,
-                Err(
-                    ErrorKind::NoNode
-                    | ErrorKind::NodeExists
-                    | ErrorKind::NotSent
-                    | ErrorKind::WrongQuorum,
-                ) => {}
+                Err(ErrorKind::NoNode | ErrorKind::NodeExists | ErrorKind::NotSent) => {}
                 Err(kind) => panic!("round {round}: {kind}"),
             }
         }
@@ -374,7 +438,8 @@ async fn two_writers_of_one_node_under_faults_leave_no_mirror_apart() {
         "two writers: {done} done, {unknown} unknown, {behind} not mirrored in time; {cut} cut, \
          {swallowed} replies swallowed, {dropped} requests dropped"
     );
-    assert!(done > 300 && cut > 0 && swallowed > 0 && dropped > 0);
+    // They met writes, and writes felt them.
+    assert!(done > 300 && cut > 0 && swallowed > 2 && dropped > 2 && unknown + behind > 0);
     assert_eq!(diff(&clients[0], &home.root).await, []);
     for client in clients {
         client.close().await.unwrap();
@@ -431,8 +496,7 @@ async fn a_first_that_comes_back_empty_is_refused_and_another_takes_its_place() 
     sites.wipe(0).await;
     // At the top, where an empty quorum would have room for it.
     for client in [conn.clone(), sites.client(&home)] {
-        let top = format!("{}-top", home.root);
-        let err = client.create(&top, "", Mode::Persistent).await.unwrap_err();
+        let err = client.create(&home.root, "", Mode::Persistent).await.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
         let err = client.delete(home.at("/0/0"), Version::Any).await.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
@@ -464,9 +528,7 @@ async fn an_old_first_that_was_away_while_another_was_made_comes_back_as_a_mirro
     plant(&conn, &home).await;
     sites.0[0].ensemble.kill(1);
     // Who comes now asks a quorum that never answered, which refuses at once.
-    // It began beside the trees of other tests, so it counts as not complete.
-    let word = Promotion::default().though_incomplete();
-    sites.client(&home).promote_with(3, &word).await.unwrap();
+    sites.client(&home).promote(3).await.unwrap();
     let loose = home.options().with_require(Require::AtLeast(1));
     let new = sites.client_of(&[2, 1, 0], loose);
     new.set(home.at("/0/0"), "new", Version::Any).await.unwrap();

@@ -161,7 +161,8 @@ pub(crate) fn set(cell: &CellConfig) -> Result<(GlobalConn, Vec<Dialled>), Error
     let options = GlobalOptions::default()
         .with_require(set.require)
         .with_reads(set.reads)
-        .with_home(ZkPath::root().child("zkcells").child(cell.name.as_str()));
+        .with_home(ZkPath::root().child("zkcells").child(cell.name.as_str()))
+        .with_top(cell.mount().to().clone());
     let parts = parts?;
     let conn = GlobalConn::new(parts.iter().map(|part| part.conn.clone()), options);
     let conn = if set.is_memory() { conn.begun() } else { conn };

@@ -87,7 +87,11 @@
 //!   tell any more what it was.
 
 mod admin;
+mod bring;
+mod carry;
 mod compare;
+mod count;
+mod epoch;
 mod fence;
 mod gate;
 mod guard;
@@ -114,6 +118,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::{Notify, watch};
+use tracing::warn;
 
 pub use identity::{Identity, Role};
 pub use init::{EmptyFirst, InitOptions, Rejoin};
@@ -121,6 +126,7 @@ pub use options::GlobalOptions;
 pub use promote::Promotion;
 pub use status::QuorumStatus;
 
+use self::count::Record;
 use self::gate::Gate;
 use self::home::Home;
 use self::identity::Wrong;
@@ -142,6 +148,9 @@ const OWN: usize = 64 * 1024;
 
 /// How long closing waits for the mirrors of writes that are under way.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How long the end of the sessions may take.
+const CLOSING: Duration = Deadline::DEFAULT;
 
 /// One tree on several quorums.
 ///
@@ -180,8 +189,12 @@ struct Shared {
     /// Told when what mirrors lack has changed.
     news: watch::Sender<()>,
     is_dropped: AtomicBool,
+    /// How it was closed, once it is.
+    closed: watch::Sender<Option<Result<(), Error>>>,
     /// Ephemeral nodes that were made here and not deleted here. What they are now, the first knows.
     own: Mutex<HashSet<ZkPath>>,
+    /// How far the first was when it was seen last.
+    counted: Mutex<Option<Record>>,
     /// Whether nobody else can have made it a set: then it makes itself one.
     begins: bool,
 }
@@ -196,7 +209,7 @@ impl GlobalConn {
         let mut quorums = (1..).zip(quorums).map(|(number, conn)| Quorum { number, conn });
         let Some(first) = quorums.next() else { panic!("a set has at least one quorum") };
         let mirrors = quorums.map(Mirror::new).collect();
-        let home = Home::new(options.home.clone());
+        let home = Home::new(options.home.clone(), options.top.clone());
         GlobalConn {
             shared: Arc::new(Shared {
                 first,
@@ -209,7 +222,9 @@ impl GlobalConn {
                 busy: watch::Sender::new(0),
                 news: watch::Sender::new(()),
                 is_dropped: AtomicBool::new(false),
+                closed: watch::Sender::new(None),
                 own: Mutex::default(),
+                counted: Mutex::default(),
                 begins: false,
             }),
         }
@@ -275,7 +290,7 @@ impl GlobalConn {
         self.shared.mirrors.iter().map(|mirror| mirror.owed.count()).sum()
     }
 
-    /// Waits until nothing is under way or [owed](Self::owed) any more.
+    /// Waits until nothing is under way or [owed](Self::owed) any more, or it is closed.
     ///
     /// # Cancel safety
     ///
@@ -285,7 +300,8 @@ impl GlobalConn {
         loop {
             news.mark_unchanged();
             // Invariant: the senders live as long as this.
-            if busy.wait_for(|busy| *busy == 0).await.is_err() || self.owed() == 0 {
+            let is_quiet = busy.wait_for(|busy| *busy == 0).await.is_err() || self.owed() == 0;
+            if is_quiet || self.shared.is_over() {
                 return;
             }
             tokio::select! {
@@ -340,10 +356,54 @@ impl Shared {
         Busy(self.clone())
     }
 
-    /// Learns where the fences of all mirrors stand.
-    async fn learn_fences(self: Arc<Self>) {
-        let deadline = Deadline::after(self.options.wait);
-        join_all(self.mirrors.iter().map(|mirror| mirror.learn_fences(&self, deadline))).await;
+    /// Remembers that the first had counted so many writes.
+    fn counted(&self, first: &Identity, count: i32) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *counted {
+            Some(before) if before.term == first.term => {
+                if count::is_behind(before.count, count) {
+                    before.count = count;
+                }
+            }
+            before => *before = Some(Record { term: first.term.clone(), count }),
+        }
+    }
+
+    /// What the first counts more than, by the next write.
+    fn floor(&self, first: &Identity) -> Option<i32> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.as_ref().filter(|counted| counted.term == first.term).map(|counted| counted.count)
+    }
+
+    /// Ends everything, in bounded time.
+    async fn end(&self) -> Result<(), Error> {
+        let mut busy = self.busy.subscribe();
+        // Whatever is under way then ends with its sessions.
+        let _ = tokio::time::timeout(FAREWELL, busy.wait_for(|busy| *busy == 0)).await;
+        self.clear();
+        self.is_dropped.store(true, Ordering::SeqCst);
+        self.news.send_modify(|()| {});
+        for mirror in &self.mirrors {
+            let (owed, forgotten) = (mirror.owed.count(), mirror.owed.forgotten());
+            if owed + forgotten > 0 {
+                let number = mirror.quorum.number;
+                warn!(
+                    target: TARGET,
+                    quorum = number,
+                    owed,
+                    forgotten,
+                    "closed while a mirror is behind; repair brings it there"
+                );
+            }
+        }
+        let closing = self.quorums().map(|quorum| {
+            let (close, quorum) = (quorum.conn.close(), quorum.clone());
+            async move {
+                let late = |_| Err(quorum.told(Error::new("close", "", ErrorKind::Timeout)));
+                tokio::time::timeout(CLOSING, close).await.unwrap_or_else(late)
+            }
+        });
+        join_all(closing).await.into_iter().collect()
     }
 
     /// Refuses what was read from a first that is no longer the one of `identity`.
@@ -378,24 +438,25 @@ impl Conn for GlobalConn {
         self.shared.enter(request)
     }
 
-    /// Waits for what is under way, mirrors included, but 3 s at most. What is
-    /// [owed](GlobalConn::owed) then is left to `repair`.
+    /// Waits for what is under way, mirrors included, but 3 s at most, and for the end of the sessions
+    /// 10 s. What is [owed](GlobalConn::owed) then is left to `repair`, which a warning says. Who closes
+    /// it again waits for the same end.
     fn close(&self) -> Pending<()> {
-        let waits = self.shared.shut();
+        let is_news = self.shared.shut();
         let shared = self.shared.clone();
         let gone = Error::new("close", "", ErrorKind::Closed);
         let (responder, pending) = Pending::channel(move || gone);
         // Without a thread the responder is dropped, and tells it.
         let _ = KEEPER.spawn(async move {
-            if waits {
-                let mut busy = shared.busy.subscribe();
-                // Whatever is under way then ends with its sessions.
-                let _ = tokio::time::timeout(FAREWELL, busy.wait_for(|busy| *busy == 0)).await;
+            if is_news {
+                let closed = shared.end().await;
+                shared.closed.send_replace(Some(closed));
             }
-            shared.clear();
-            shared.is_dropped.store(true, Ordering::SeqCst);
-            let closed = join_all(shared.quorums().map(|quorum| quorum.conn.close())).await;
-            responder.send(closed.into_iter().collect());
+            let mut closed = shared.closed.subscribe();
+            // Invariant: the sender lives as long as this.
+            if let Ok(closed) = closed.wait_for(Option::is_some).await {
+                responder.send(closed.clone().unwrap_or(Ok(())));
+            }
         });
         pending
     }

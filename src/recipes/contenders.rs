@@ -67,7 +67,7 @@ pub async fn contenders(conn: &dyn Conn, path: impl IntoPath) -> Result<Vec<Cont
         names.iter().filter_map(|name| Some((name, ContenderName::parse(name)?))).collect();
     let Some(any) = line.first().map(|(_, name)| name.sequence) else { return Ok(Vec::new()) };
     line.sort_by_key(|(_, name)| distance(any, name.sequence));
-    let cell = conn.session(&dir).await.map_err(|err| err.during(VERB))?.cell().to_owned();
+    let session = conn.session(&dir).await.map_err(|err| err.during(VERB))?;
     let reads = line
         .iter()
         .map(|(name, _)| dir.child(name))
@@ -93,7 +93,7 @@ pub async fn contenders(conn: &dyn Conn, path: impl IntoPath) -> Result<Vec<Cont
             names: read.names,
             mode: read.mode,
             holds,
-            token: Token::new(cell.as_str(), 0, read.mode, granted(owner.as_ref(), &stat)),
+            token: Token::of(&session, read.mode, granted(owner.as_ref(), &stat)),
             owner,
             data,
             stat,

@@ -285,7 +285,7 @@ impl Line {
         let ending = contender.watch();
         let Contender { conn, session, place, path, stat, .. } = contender;
         let conn = conn.by(None);
-        let token = Token::new(session.cell(), 0, self.form.mode, stat.czxid);
+        let token = Token::of(&session, self.form.mode, stat.czxid);
         Guard::new(Held { conn, path, session, proof, ending, token }, place)
     }
 

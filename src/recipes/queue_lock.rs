@@ -367,7 +367,7 @@ impl Turn {
     }
 
     fn token(&self, dir: &Stat) -> Token {
-        Token::new(self.session.cell(), 0, LockMode::Exclusive, dir.mzxid)
+        Token::of(&self.session, LockMode::Exclusive, dir.mzxid)
     }
 
     fn waiting(&self, patience: Patience) -> Waiting<'_> {

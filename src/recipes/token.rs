@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::names::LockMode;
 use crate::error::{Error, ErrorKind};
+use crate::session::Session;
 
 /// The mark of one grant: a later grant of the same thing has a greater one.
 ///
@@ -15,7 +16,9 @@ use crate::error::{Error, ErrorKind};
 /// timeout is in it. [`FencedRegister`](super::FencedRegister) is such a resource.
 ///
 /// Tokens are transaction numbers of one quorum. Those of two cells do not compare, and after a
-/// quorum was restored from a backup its numbers may start again from lower ones.
+/// quorum was restored from a backup its numbers may start again from lower ones. Where several quorums
+/// hold one tree ([`GlobalConn`](crate::GlobalConn)), another one that becomes the first has numbers of
+/// its own: so the epoch ([`Session::epoch`](crate::Session::epoch)) comes before them.
 ///
 /// It prints as `cell/epoch/mode/zxid`, and reads that again:
 ///
@@ -43,6 +46,11 @@ impl Token {
     /// The token of a grant in `cell` by transaction `zxid`.
     pub fn new(cell: impl Into<Arc<str>>, epoch: u64, mode: LockMode, zxid: i64) -> Self {
         Token { cell: cell.into(), epoch, mode, zxid }
+    }
+
+    /// The token of a grant in the cell and the epoch of `session` by transaction `zxid`.
+    pub(super) fn of(session: &Session, mode: LockMode, zxid: i64) -> Self {
+        Token::new(session.cell(), session.epoch(), mode, zxid)
     }
 
     /// The cell that it was granted in ([`Session::cell`](crate::Session::cell)).

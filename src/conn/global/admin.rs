@@ -112,3 +112,75 @@ impl GlobalConn {
         change(shared, &mirror.quorum, &own, &after, version, VERB).await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::conn::global::{GlobalOptions, Promotion};
+    use crate::conn::{Conn, MemoryQuorum};
+    use crate::tree;
+
+    fn set(quorums: &[MemoryQuorum]) -> GlobalConn {
+        let conns = quorums.iter().map(|quorum| Arc::new(quorum.connect()) as Arc<dyn Conn>);
+        GlobalConn::new(conns, GlobalOptions::default())
+    }
+
+    /// A set whose second quorum has come back empty, and was let in.
+    async fn incomplete() -> (Vec<MemoryQuorum>, GlobalConn) {
+        let quorums: Vec<_> = (0..3).map(|_| MemoryQuorum::new()).collect();
+        let conn = set(&quorums);
+        conn.init().await.unwrap();
+        let_in(&quorums, &conn).await;
+        (quorums, conn)
+    }
+
+    async fn let_in(quorums: &[MemoryQuorum], conn: &GlobalConn) {
+        tree::remove_all(&quorums[1].connect(), "/zkcells").await.unwrap();
+        conn.init().await.unwrap();
+    }
+
+    async fn is_complete(conn: &GlobalConn) -> bool {
+        conn.status().await[1].identity.as_ref().unwrap().complete
+    }
+
+    #[tokio::test]
+    async fn a_mirror_is_complete_when_that_is_noted_and_takes_writes_before_and_after() {
+        let (_quorums, conn) = incomplete().await;
+        conn.create("/a", "", Mode::Persistent).await.unwrap();
+        let seen = conn.status().await;
+        assert!(!is_complete(&conn).await);
+        conn.completed(2, &seen).await.unwrap();
+        assert!(is_complete(&conn).await);
+        // Noted twice is noted once, and nobody's writes are refused for it.
+        conn.completed(2, &seen).await.unwrap();
+        conn.create("/b", "", Mode::Persistent).await.unwrap();
+        conn.promote(2).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_mirror_that_was_emptied_meanwhile_is_not_complete() {
+        let (quorums, conn) = incomplete().await;
+        let seen = conn.status().await;
+        let_in(&quorums, &conn).await;
+        let err = conn.completed(2, &seen).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+        assert!(!is_complete(&conn).await);
+    }
+
+    #[tokio::test]
+    async fn a_mirror_of_another_first_is_not_complete() {
+        let (quorums, conn) = incomplete().await;
+        let seen = conn.status().await;
+        let word = Promotion::default().though_incomplete();
+        conn.promote_with(1, &word).await.unwrap();
+        assert_eq!(conn.completed(2, &seen).await.unwrap_err().kind(), ErrorKind::WrongQuorum);
+        conn.promote_with(3, &word).await.unwrap();
+        assert_eq!(conn.completed(2, &seen).await.unwrap_err().kind(), ErrorKind::WrongQuorum);
+        let [first, second, third] = &quorums[..] else { panic!("three quorums") };
+        let new = set(&[third.clone(), second.clone(), first.clone()]);
+        assert!(!is_complete(&new).await);
+        assert_eq!(conn.completed(9, &seen).await.unwrap_err().kind(), ErrorKind::BadArguments);
+    }
+}

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use super::Shared;
+use super::identity::Identity;
 use super::quorum::Quorum;
 use crate::background::KEEPER;
 use crate::cells::Reads;
-use crate::conn::{Conn as _, ConnExt as _, Pending};
+use crate::conn::{Conn as _, Pending};
 use crate::error::{Error, ErrorKind};
 use crate::node::Stat;
 use crate::path::ZkPath;
@@ -61,7 +62,14 @@ fn plain(request: &Request) -> Option<Vec<Request>> {
 
 impl Shared {
     /// A request that changes nothing.
-    pub(super) fn read(self: &Arc<Self>, request: Request) -> Pending<Reply> {
+    pub(super) fn read(
+        self: &Arc<Self>,
+        request: Request,
+        known: Option<&Identity>,
+    ) -> Pending<Reply> {
+        if let Op::Session = request.op {
+            return self.session(request, known);
+        }
         let compared = match self.options.reads {
             Reads::Compare => plain(&request),
             Reads::First => None,
@@ -148,7 +156,10 @@ impl Shared {
                 let suspects: Vec<String> =
                     names.iter().filter(|name| !others.contains(name)).cloned().collect();
                 let reads = suspects.iter().map(|name| Read::Exists(request.path.child(name)));
-                let found = self.first.conn.read_many(reads).await.unwrap_or_default();
+                let found = match self.ask_first(request, Op::ReadMany(reads.collect())).await {
+                    Ok(Reply::Many(found)) => found,
+                    _ => Vec::new(),
+                };
                 let gone: Vec<&String> = suspects
                     .iter()
                     .zip(found)
@@ -162,11 +173,18 @@ impl Shared {
                 return;
             }
             Ok(Part::Absent | Part::Refused(_)) | Err(_) => return,
-            Ok(_) => self.first.conn.exists(&request.path).await,
+            Ok(_) => self.ask_first(request, Op::Exists(LeaveWatch::No)).await,
         };
-        if matches!(there, Ok(Some(stat)) if stat.is_ephemeral()) {
+        if matches!(there, Ok(Reply::Exists(Some(stat), _)) if stat.is_ephemeral()) {
             *first = Ok(Part::Absent);
         }
+    }
+
+    /// Asks the first something else at the path of `request`, and by its deadline.
+    fn ask_first(&self, request: &Request, op: Op) -> Pending<Reply> {
+        let mut asked = Request::new(op, request.path.clone());
+        asked.deadline = request.deadline;
+        self.first.conn.call(asked)
     }
 
     /// What is wrong with an answer, if anything is.

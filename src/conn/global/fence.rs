@@ -20,8 +20,10 @@ pub(super) struct Fence {
     done: VecDeque<(ZkPath, u64)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Known {
+    /// Whose it is: of a quorum that is another by now, nothing is known.
+    of: String,
     /// The version as it was read, and as our own writes have left it since.
     read: i32,
     now: i32,
@@ -34,16 +36,22 @@ struct Known {
 impl Fence {
     /// The version to write on, if what the first held at `moment` may be written at all: it was
     /// known by then, nobody else has moved the fence since (`seen` is where it stood meanwhile), and
-    /// we have brought nothing newer.
-    pub(super) fn admits(&self, moment: u64, seen: i32) -> Option<i32> {
-        let known = self.known.as_ref()?;
+    /// we have brought nothing newer. `of` is the name of whom is written to.
+    pub(super) fn admits(&self, of: &str, moment: u64, seen: i32) -> Option<i32> {
+        let known = self.known.as_ref().filter(|known| known.of == of)?;
         let is_ours = (known.read..=known.now).contains(&seen);
         (is_ours && known.since < moment && known.last < moment).then_some(known.now)
     }
 
-    /// It was seen at `version`, now.
-    pub(super) fn learn(&mut self, version: i32, now: u64) {
-        self.known = Some(Known { read: version, now: version, since: now, last: 0 });
+    /// It was seen at `version`, now, on the quorum with the name `of`.
+    pub(super) fn learn(&mut self, of: &str, version: i32, now: u64) {
+        let of = of.to_string();
+        self.known = Some(Known { of, read: version, now: version, since: now, last: 0 });
+    }
+
+    /// Whether anything is known of it on the quorum with the name `of`.
+    pub(super) fn is_known(&self, of: &str) -> bool {
+        self.known.as_ref().is_some_and(|known| known.of == of)
     }
 
     /// Where it stands, as far as we know.
@@ -86,29 +94,36 @@ mod tests {
     #[test]
     fn only_what_was_read_after_the_fence_may_pass() {
         let mut fence = Fence::default();
-        assert_eq!(fence.admits(9, 4), None);
-        fence.learn(4, 5);
-        assert_eq!(fence.admits(5, 4), None);
-        assert_eq!(fence.admits(6, 4), Some(4));
+        assert_eq!(fence.admits("a", 9, 4), None);
+        fence.learn("a", 4, 5);
+        assert_eq!(fence.admits("a", 5, 4), None);
+        assert_eq!(fence.admits("a", 6, 4), Some(4));
     }
 
     #[test]
     fn a_fence_that_others_moved_stops_us() {
         let mut fence = Fence::default();
-        fence.learn(4, 5);
-        assert_eq!(fence.admits(6, 5), None);
+        fence.learn("a", 4, 5);
+        assert_eq!(fence.admits("a", 6, 5), None);
         fence.forget();
-        assert_eq!(fence.admits(6, 4), None);
+        assert_eq!(fence.admits("a", 6, 4), None);
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_quorum_that_is_another_by_now() {
+        let mut fence = Fence::default();
+        fence.learn("a", 4, 5);
+        assert_eq!(fence.admits("b", 6, 4), None);
     }
 
     #[test]
     fn our_own_moves_do_not_stop_us_but_nothing_older_follows() {
         let mut fence = Fence::default();
-        fence.learn(4, 5);
+        fence.learn("a", 4, 5);
         fence.moved(5, 8);
-        assert_eq!(fence.admits(9, 4), Some(5));
-        assert_eq!(fence.admits(9, 5), Some(5));
-        assert_eq!(fence.admits(7, 4), None);
+        assert_eq!(fence.admits("a", 9, 4), Some(5));
+        assert_eq!(fence.admits("a", 9, 5), Some(5));
+        assert_eq!(fence.admits("a", 7, 4), None);
     }
 
     #[test]

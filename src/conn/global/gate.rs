@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!              a write                     they are right
-//!   unchecked ─────────▶ checking, calls   ───────────────▶ open
-//!      ▲                 wait in order                        │
-//!      │                     │ they are not                   │ somebody says otherwise
-//!      └─────────────────────┴────────────────────────────────┘
+//!   unchecked ─────────▶ checking, calls   ───────────────▶ open ──▶ a new access list: calls wait in
+//!      ▲                 wait in order                        │      order until the first has said that
+//!      │                     │ they are not                   │      it still is one
+//!      └─────────────────────┴────────────────────────────────┘ somebody says otherwise
 //! ```
 //!
-//! Calls that only read pass unless they would overtake one that waits.
+//! Calls that only read pass unless they would overtake one that waits. Nobody waits here beyond his own
+//! deadline; the quorums are asked for as long as somebody does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::identity::Identity;
 use super::init::{InitOptions, init};
 use super::{Busy, Shared, who};
 use crate::background::KEEPER;
-use crate::conn::{Pending, Responder};
+use crate::conn::{Conn as _, Pending, Responder};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::request::{MultiOp, Op, Reply, Request};
@@ -46,6 +47,17 @@ struct Waiting {
     request: Request,
     responder: Responder<Reply>,
     busy: Busy,
+    guard: Guard,
+}
+
+/// Whether the first has to say that it still is one right before a call is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guard {
+    /// The call says so itself, or changes nothing.
+    Within,
+    Wanted,
+    UnderWay,
+    Passed,
 }
 
 /// Whether a request may change something, so that it must know whom it writes to.
@@ -59,7 +71,7 @@ fn writes(request: &Request) -> bool {
 impl Shared {
     /// Lets a call through in its turn.
     pub(super) fn enter(self: &Arc<Self>, request: Request) -> Pending<Reply> {
-        if let Err(err) = request.check() {
+        if let Err(err) = request.check().and_then(|()| self.check_inside(&request)) {
             return Pending::ready(Err(err));
         }
         // Held while a request goes out: their order is that of the calls.
@@ -69,11 +81,16 @@ impl Shared {
         }
         let is_free = gate.leaving.is_empty() && !matches!(gate.standing, Standing::Checking(_));
         if is_free && !writes(&request) {
-            return self.read(request);
+            return self.read(request, gate.first());
         }
         let gone = request.error(ErrorKind::NotSent).with_detail("nobody is left to send it");
         let (responder, pending) = Pending::channel(move || gone);
-        let waiting = Waiting { request, responder, busy: self.busy() };
+        let guard = match &request.op {
+            // No multi can hold it.
+            Op::SetAcl { .. } => Guard::Wanted,
+            _ => Guard::Within,
+        };
+        let waiting = Waiting { request, responder, busy: self.busy(), guard };
         if let Standing::Checking(queue) = &mut gate.standing {
             queue.push_back(waiting);
             self.queued.notify_one();
@@ -95,38 +112,151 @@ impl Shared {
     /// Sends all that is to leave.
     fn send_off(self: &Arc<Self>) {
         let mut gate = self.gate();
-        while let Some(Waiting { request, responder, busy }) = gate.leaving.pop_front() {
+        while let Some(mut waiting) = gate.leaving.pop_front() {
             // Dropped before it was sent: withdrawn.
-            if responder.is_withdrawn() {
+            if waiting.responder.is_withdrawn() {
                 continue;
             }
-            match &gate.standing {
-                Standing::Open(first) if writes(&request) => {
-                    self.write(request, first.clone(), responder, busy);
+            let first = gate.first().cloned();
+            let Waiting { guard, request, .. } = &waiting;
+            let next = match first {
+                first if !writes(request) => {
+                    let Waiting { request, responder, busy, .. } = waiting;
+                    forward(self.read(request, first.as_ref()), responder, busy);
+                    continue;
                 }
-                _ if !writes(&request) => forward(self.read(request), responder, busy),
-                _ => {
-                    let deadline = request.deadline;
-                    let first = Waiting { request, responder, busy };
-                    let queue = std::iter::once(first).chain(gate.leaving.drain(..)).collect();
-                    gate.standing = Standing::Checking(queue);
-                    drop(gate);
-                    // Without a thread the responders are dropped, and tell it.
-                    if KEEPER.spawn(check(self.clone(), deadline)).is_err() {
-                        self.gate().standing = Standing::Unchecked;
+                Some(first) if *guard != Guard::Wanted => {
+                    let Waiting { request, responder, busy, .. } = waiting;
+                    self.write(request, first, responder, busy);
+                    continue;
+                }
+                first => first,
+            };
+            let request = request.clone();
+            if next.is_some() {
+                waiting.guard = Guard::UnderWay;
+            }
+            let queue = std::iter::once(waiting).chain(gate.leaving.drain(..)).collect();
+            gate.standing = Standing::Checking(queue);
+            drop(gate);
+            let shared = self.clone();
+            let spawned = match next {
+                Some(first) => KEEPER.spawn(async move { shared.guard(first, request).await }),
+                None => KEEPER.spawn(async move { shared.check().await }),
+            };
+            // Without a thread the responders are dropped, and tell it.
+            if spawned.is_err() {
+                self.gate().standing = Standing::Unchecked;
+            }
+            return;
+        }
+    }
+
+    /// Opens the gate to those who wait, in their order.
+    fn open(self: &Arc<Self>, first: Option<Identity>) {
+        let mut gate = self.gate();
+        let standing = first.map_or(Standing::Unchecked, Standing::Open);
+        let Standing::Checking(queue) = std::mem::replace(&mut gate.standing, standing) else {
+            // It was closed meanwhile.
+            gate.standing = Standing::Unchecked;
+            return;
+        };
+        gate.leaving = queue;
+        drop(gate);
+        self.send_off();
+    }
+
+    /// Asks who they are, and lets those in who wait.
+    async fn check(self: Arc<Self>) {
+        while let Some((soonest, latest)) = self.waits() {
+            let asking = async {
+                if self.begins {
+                    init(&self, InitOptions::default()).await?;
+                }
+                who::agree(&self, soonest, latest).await
+            };
+            match self.attend(asking).await {
+                None => break,
+                Some(Ok(first)) => return self.open(Some(first)),
+                // Whoever came meanwhile and has more time has it asked again.
+                Some(Err(err)) => self.refuse(&err, latest),
+            }
+        }
+        // Somebody may have come right now.
+        self.open(None);
+    }
+
+    /// Has the first say that it is still `first`, for a new access list that is sent right behind, in
+    /// the same session.
+    async fn guard(self: Arc<Self>, first: Identity, request: Request) {
+        let asking = async {
+            let session = match request.session {
+                Some(session) => session,
+                None => {
+                    let mut asked = Request::new(Op::Session, self.home.path().clone());
+                    asked.deadline = request.deadline;
+                    match self.first.conn.call(asked).await? {
+                        Reply::Session(session) => session.id(),
+                        _ => return Err(request.error(ErrorKind::Unexpected)),
                     }
-                    return;
                 }
+            };
+            let check = Op::Multi(vec![self.home.check(&first)]);
+            let mut check = Request::new(check, self.home.path().clone());
+            (check.deadline, check.session) = (request.deadline, Some(session));
+            self.first.conn.call(check).await.map(|_| session)
+        };
+        let Some(answer) = self.attend(asking).await else { return self.open(None) };
+        let mut open = Some(first);
+        let mut refused = None;
+        if let Standing::Checking(queue) = &mut self.gate().standing
+            // If it is not there, its time was over.
+            && let Some(index) = queue.iter().position(|one| one.guard == Guard::UnderWay)
+            && let Some(waiting) = queue.get_mut(index)
+        {
+            match &answer {
+                Ok(session) => {
+                    waiting.guard = Guard::Passed;
+                    waiting.request.session = Some(*session);
+                }
+                Err(err) if err.index().is_some() => waiting.guard = Guard::Wanted,
+                Err(err) => refused = queue.remove(index).map(|waiting| (waiting, err.clone())),
+            }
+        }
+        if let Err(err) = &answer
+            && err.index().is_some()
+        {
+            open = None;
+        }
+        if let Some((Waiting { request, responder, .. }, why)) = refused {
+            let kind = match why.kind() {
+                // That of the caller is over; of any other nobody has to know.
+                ErrorKind::SessionExpired if request.session.is_some() => why.kind(),
+                ErrorKind::Closed => why.kind(),
+                _ => ErrorKind::NotSent,
+            };
+            let err = request.error(kind).with_detail(self.first.blame(&why));
+            responder.send(Err(err));
+        }
+        self.open(open);
+    }
+
+    /// Carries out `work` while the deadlines of those who wait are kept; `None` once nobody is left.
+    async fn attend<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let next = self.expire()?;
+            tokio::select! {
+                done = &mut work => return Some(done),
+                () = tokio::time::sleep(next.remaining()) => {}
+                () = self.queued.notified() => {}
             }
         }
     }
 
     /// Who the first is, if that is known.
     pub(super) fn identity(&self) -> Option<Identity> {
-        match &self.gate().standing {
-            Standing::Open(first) => Some(first.clone()),
-            _ => None,
-        }
+        self.gate().first().cloned()
     }
 
     /// Has everybody asked again before the next write.
@@ -153,67 +283,54 @@ impl Shared {
         self.queued.notify_one();
     }
 
+    /// By when those who wait to write want an answer: whoever waits least, and whoever waits longest.
+    fn waits(&self) -> Option<(Deadline, Deadline)> {
+        let Standing::Checking(queue) = &self.gate().standing else { return None };
+        let waiting = || queue.iter().filter(|waiting| writes(&waiting.request));
+        let deadlines = || waiting().map(|waiting| waiting.request.deadline);
+        deadlines().min().zip(deadlines().max())
+    }
+
     /// Answers those whose time is over, and says when the next one's is; `None` with nobody left.
     fn expire(&self) -> Option<Deadline> {
-        let mut gate = self.gate();
-        let Standing::Checking(queue) = &mut gate.standing else { return None };
-        let is_late = |waiting: &Waiting| waiting.request.deadline.is_past();
-        let (late, left): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(queue).into_iter().partition(is_late);
-        *queue = left;
-        let next = queue.iter().map(|waiting| waiting.request.deadline).min();
-        drop(gate);
+        let late = self.take_out(|waiting| waiting.request.deadline.is_past());
         for Waiting { request, responder, .. } in late {
             let err = request.error(ErrorKind::NotSent);
             let why = "the quorums did not say who they are by the deadline";
             responder.send(Err(err.with_detail(why)));
         }
-        next
+        match &self.gate().standing {
+            Standing::Checking(queue) => queue.iter().map(|waiting| waiting.request.deadline).min(),
+            _ => None,
+        }
+    }
+
+    /// Tells those who were there when the quorums were asked until `asked` what came of it. Who only
+    /// reads is let through with the others.
+    fn refuse(&self, err: &Error, asked: Deadline) {
+        let is_meant =
+            |waiting: &Waiting| writes(&waiting.request) && waiting.request.deadline <= asked;
+        for Waiting { request, responder, .. } in self.take_out(is_meant) {
+            let err = request.error(err.kind()).with_detail(err.detail().unwrap_or_default());
+            responder.send(Err(err));
+        }
+    }
+
+    fn take_out(&self, is_meant: impl Fn(&Waiting) -> bool) -> VecDeque<Waiting> {
+        let mut gate = self.gate();
+        let Standing::Checking(queue) = &mut gate.standing else { return VecDeque::new() };
+        let (out, left) = std::mem::take(queue).into_iter().partition(is_meant);
+        *queue = left;
+        out
     }
 }
 
-/// Asks who they are, and lets those in who wait.
-async fn check(shared: Arc<Shared>, deadline: Deadline) {
-    let asked = {
-        let mut asking = std::pin::pin!(async {
-            if shared.begins {
-                init(&shared, InitOptions::default()).await?;
-            }
-            who::agree(&shared, deadline).await
-        });
-        loop {
-            let Some(next) = shared.expire() else { break None };
-            tokio::select! {
-                asked = &mut asking => break Some(asked),
-                () = tokio::time::sleep(next.remaining()) => {}
-                () = shared.queued.notified() => {}
-            }
+impl Gate {
+    fn first(&self) -> Option<&Identity> {
+        match &self.standing {
+            Standing::Open(first) => Some(first),
+            _ => None,
         }
-    };
-    let mut gate = shared.gate();
-    let Standing::Checking(queue) = std::mem::take(&mut gate.standing) else { return };
-    let asked = asked.unwrap_or_else(|| Err(Error::new("identity", "", ErrorKind::NotSent)));
-    if let Ok(first) = &asked {
-        gate.standing = Standing::Open(first.clone());
-    }
-    for Waiting { request, responder, busy } in queue {
-        // Dropped before it was sent: withdrawn.
-        if responder.is_withdrawn() {
-            continue;
-        }
-        match &asked {
-            _ if !writes(&request) => forward(shared.read(request), responder, busy),
-            Ok(first) => shared.write(request, first.clone(), responder, busy),
-            Err(err) => {
-                let err = request.error(err.kind()).with_detail(err.detail().unwrap_or_default());
-                responder.send(Err(err));
-            }
-        }
-    }
-    drop(gate);
-    if asked.is_ok() {
-        // What this comes to, it comes to: writes ask for themselves otherwise.
-        let _ = KEEPER.spawn(async move { shared.learn_fences().await });
     }
 }
 

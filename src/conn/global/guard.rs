@@ -1,5 +1,6 @@
 //! Writes to the first that happen only if it is who we took it for: each becomes a multi whose first
-//! step checks the identity. So even a quorum that came back empty between two calls takes none.
+//! step checks the identity. So even a quorum that came back empty between two calls takes none. The
+//! second step counts them.
 
 use super::home::Home;
 use super::identity::Identity;
@@ -29,14 +30,18 @@ pub(super) fn steps(request: &Request) -> Option<Vec<MultiOp>> {
     })
 }
 
-/// `steps`, behind the check that the first is still `first`.
+/// How many steps stand before those that were asked for.
+const AHEAD: usize = 2;
+
+/// `steps`, behind the check that the first is still `first`, and counted.
 pub(super) fn guarded(
     request: &Request,
     steps: &[MultiOp],
     home: &Home,
     first: &Identity,
 ) -> Request {
-    let ops = std::iter::once(home.check(first)).chain(steps.iter().cloned()).collect();
+    let ops =
+        [home.check(first), home.counted()].into_iter().chain(steps.iter().cloned()).collect();
     let mut guarded = Request::new(Op::Multi(ops), home.path().clone());
     (guarded.deadline, guarded.session) = (request.deadline, request.session);
     guarded
@@ -51,15 +56,18 @@ pub(super) enum Refusal {
     Other(Error),
 }
 
-/// The answer to a guarded write as one reply for each step.
+/// The answer to a guarded write as one reply for each step, and how many writes it counts.
 pub(super) fn opened(
     request: &Request,
     answer: Result<Reply, Error>,
-) -> Result<Vec<MultiReply>, Refusal> {
+) -> Result<(Vec<MultiReply>, i32), Refusal> {
     match answer {
-        Ok(Reply::Multi(mut replies)) if !replies.is_empty() => {
-            replies.remove(0);
-            Ok(replies)
+        Ok(Reply::Multi(mut replies)) if replies.len() >= AHEAD => {
+            let asked = replies.split_off(AHEAD);
+            match replies.pop() {
+                Some(MultiReply::Set(stat)) => Ok((asked, stat.version)),
+                _ => Err(Refusal::Other(request.error(ErrorKind::Unexpected))),
+            }
         }
         Ok(_) => Err(Refusal::Other(
             request
@@ -67,8 +75,8 @@ pub(super) fn opened(
                 .with_detail("the connection answered another question"),
         )),
         Err(err) => Err(match (err.index(), &request.op) {
-            (Some(0), _) => Refusal::Guard,
-            (Some(index), Op::Multi(_)) => Refusal::Other(err.at_index(Some(index - 1))),
+            (Some(..AHEAD), _) => Refusal::Guard,
+            (Some(index), Op::Multi(_)) => Refusal::Other(err.at_index(Some(index - AHEAD))),
             (_, op) => Refusal::Other(err.at_index(None).during(op.name()).at(&request.path)),
         }),
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! /zkcells/global                  the identity of this quorum, as JSON
 //! /zkcells/global/is-…             the same as a name: it is there for as long as the identity is this
+//! /zkcells/global/count            its version counts the writes of a first
 //! /zkcells/global/fence-00         its version counts what mirrors were brought to, for 1/256 of all paths
 //!                 …
 //! /zkcells/global/fence-ff
@@ -22,17 +23,27 @@ pub(super) struct Home {
     top: ZkPath,
 }
 
+const COUNT: &str = "count";
+
+/// Everything below this belongs to sets of quorums.
+const RESERVED: &str = "zkcells";
+
 /// Which fence guards a path.
 pub(super) type FenceNo = u8;
 
 impl Home {
-    pub(super) fn new(path: ZkPath) -> Self {
-        Home { path, top: ZkPath::root() }
+    pub(super) fn new(path: ZkPath, top: ZkPath) -> Self {
+        Home { path, top }
     }
 
     /// The identity node.
     pub(super) fn path(&self) -> &ZkPath {
         &self.path
+    }
+
+    /// The node whose version counts the writes to a first.
+    pub(super) fn count(&self) -> ZkPath {
+        self.path.child(COUNT)
     }
 
     /// The node at and below which the tree is that all quorums hold.
@@ -54,22 +65,34 @@ impl Home {
         (hash ^ (hash >> 32)).to_le_bytes()[1]
     }
 
-    /// Whether `path` is one of a set's own nodes.
-    pub(super) fn is_own(&self, path: &ZkPath) -> bool {
-        path.is_in(&self.path)
+    /// Whether `path` belongs to a set of quorums, this one or another.
+    pub(super) fn is_reserved(&self, path: &ZkPath) -> bool {
+        path.is_in(&self.path) || path.components().next() == Some(RESERVED)
+    }
+
+    /// Whether `path` is in the tree that this set holds.
+    pub(super) fn is_inside(&self, path: &ZkPath) -> bool {
+        path.is_in(&self.top)
+    }
+
+    /// Whether `path` is above that tree.
+    pub(super) fn is_above(&self, path: &ZkPath) -> bool {
+        self.top.is_in(path) && path != &self.top
     }
 
     /// Whether `path` is part of the tree that all quorums hold: neither a set's own nodes and what
     /// they stand on, nor those of ZooKeeper itself.
     pub(super) fn is_mirrored(&self, path: &ZkPath) -> bool {
-        !self.path.is_in(path)
-            && !self.is_own(path)
+        self.is_inside(path)
+            && !self.path.is_in(path)
+            && !self.is_reserved(path)
             && path.components().next() != Some("zookeeper")
     }
 
     /// Whether there may be nodes at or below `path` that all quorums hold.
     pub(super) fn may_hold(&self, path: &ZkPath) -> bool {
-        self.is_mirrored(path) || (self.path.is_in(path) && path != &self.path)
+        let leads_there = self.path.is_in(path) || self.is_above(path);
+        self.is_mirrored(path) || (leads_there && !self.is_reserved(path))
     }
 
     /// The node that says by its name who a quorum is.
@@ -77,10 +100,13 @@ impl Home {
         self.path.child(&identity.name())
     }
 
-    /// Whether a quorum whose node has these children is named as `identity` says, and nothing else.
+    /// Whether a quorum whose node has these children is named as `identity` says, and nothing else,
+    /// and can count.
     pub(super) fn is_named(identity: &Identity, children: &[String]) -> bool {
         let mut names = children.iter().filter(|child| child.starts_with(NAME));
-        names.next().is_some_and(|name| *name == identity.name()) && names.next().is_none()
+        names.next().is_some_and(|name| *name == identity.name())
+            && names.next().is_none()
+            && children.iter().any(|child| child == COUNT)
     }
 
     /// Creates everything, all or nothing; what is above must be there.
@@ -91,6 +117,7 @@ impl Home {
         };
         let mut ops = vec![create(self.path.clone(), identity.to_bytes())];
         ops.push(create(self.name(identity), Bytes::new()));
+        ops.push(create(self.count(), Bytes::new()));
         let numbers = FenceNo::MIN..=FenceNo::MAX;
         ops.extend(numbers.map(|number| create(self.fence(number), Bytes::new())));
         ops
@@ -109,6 +136,11 @@ impl Home {
             ops.push(MultiOp::Create { path, data: Bytes::new(), options });
         }
         ops
+    }
+
+    /// The next number of a first.
+    pub(super) fn counted(&self) -> MultiOp {
+        MultiOp::Set { path: self.count(), data: Bytes::new(), version: Version::Any }
     }
 
     /// The condition that a quorum is still who it was.
@@ -137,14 +169,34 @@ mod tests {
 
     #[test]
     fn own_nodes_and_those_of_zookeeper_are_not_mirrored() {
-        let home = Home::new(ZkPath::new("/zkcells/global").unwrap());
-        let mirrored = |path: &str| home.is_mirrored(&ZkPath::new(path).unwrap());
-        for path in ["/", "/zkcells", "/zkcells/global", "/zkcells/global/fence-00", "/zookeeper/x"]
-        {
-            assert!(!mirrored(path), "{path}");
+        let path = |text: &str| ZkPath::new(text).unwrap();
+        let home = Home::new(path("/zkcells/global"), path("/"));
+        let zookeeper = ["/zookeeper", "/zookeeper/x"];
+        let own = ["/zkcells", "/zkcells/global", "/zkcells/global/fence-00", "/zkcells/other/x"];
+        for text in zookeeper.iter().chain(&own).chain(&["/"]) {
+            assert!(!home.is_mirrored(&path(text)), "{text}");
         }
-        for path in ["/zk", "/zkcells/other", "/zkcells/globalx", "/zookeeperx"] {
-            assert!(mirrored(path), "{path}");
+        for text in own {
+            assert!(home.is_reserved(&path(text)), "{text}");
         }
+        for text in ["/zk", "/zkcellsx", "/zookeeperx"] {
+            assert!(home.is_mirrored(&path(text)), "{text}");
+        }
+        let elsewhere = Home::new(path("/app/own"), path("/"));
+        for text in ["/app", "/app/own", "/app/own/x", "/zkcells/x"] {
+            assert!(!elsewhere.is_mirrored(&path(text)), "{text}");
+        }
+        assert!(elsewhere.is_mirrored(&path("/app/other")) && elsewhere.may_hold(&path("/app")));
+    }
+
+    #[test]
+    fn what_is_not_in_its_tree_is_not_mirrored() {
+        let path = |text: &str| ZkPath::new(text).unwrap();
+        let home = Home::new(path("/zkcells/a"), path("/zk/a"));
+        for text in ["/", "/zk", "/zk/b", "/zk/ab"] {
+            assert!(!home.is_mirrored(&path(text)), "{text}");
+        }
+        assert!(home.is_mirrored(&path("/zk/a")) && home.is_mirrored(&path("/zk/a/x")));
+        assert!(home.may_hold(&path("/zk")) && !home.may_hold(&path("/zk/b")));
     }
 }

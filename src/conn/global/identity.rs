@@ -169,6 +169,8 @@ pub(super) enum Wrong {
     Twice,
     /// It is used as the first and is none.
     NotFirst(u64),
+    /// It is the first, and lacks writes that it had counted.
+    Restored,
 }
 
 impl Wrong {
@@ -219,6 +221,11 @@ impl fmt::Display for Wrong {
                 f,
                 "is a mirror since epoch {epoch}: put the first in front in the configuration, or \
                  make this one the first by `zk global promote`"
+            ),
+            Wrong::Restored => f.write_str(
+                "lacks writes that it once had, as after it was restored from an old backup: run `zk \
+                 global promote` for a mirror; or, if what was written since is to be lost, `zk global \
+                 promote 1 --though-incomplete`",
             ),
         }
     }

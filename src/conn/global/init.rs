@@ -103,7 +103,7 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
     let mut known = Vec::with_capacity(said.len());
     for (quorum, said) in shared.quorums().zip(said) {
         known.push(match said {
-            Ok(known) => Some(known),
+            Ok(told) => Some((told.identity, told.version)),
             Err(err) if quorum.says_nothing(&err) => None,
             Err(err) => return Err(quorum.told(err).during(VERB)),
         });

@@ -37,6 +37,8 @@ impl Found {
 pub(super) struct Look {
     /// Who it is.
     pub(super) identity: Result<Identity, Error>,
+    /// How many writes it had counted; only of a synced look.
+    pub(super) count: Option<i32>,
     pub(super) fences: BTreeMap<FenceNo, i32>,
     pub(super) nodes: BTreeMap<ZkPath, Found>,
 }
@@ -81,6 +83,9 @@ pub(super) fn look(
     let home = what.home.path();
     let synced = (what.freshness == Freshness::Synced).then(|| call(Op::Sync, home));
     let mut reads = vec![Read::Get(home.clone())];
+    if synced.is_some() {
+        reads.push(Read::Exists(what.home.count()));
+    }
     reads.extend(what.fences.iter().map(|number| Read::Exists(what.home.fence(*number))));
     for path in what.paths {
         reads.push(Read::Exists(path.clone()));
@@ -96,6 +101,7 @@ pub(super) fn look(
     let (quorum, fences, depth) = (quorum.clone(), what.fences.to_vec(), what.depth);
     let paths = what.paths.to_vec();
     async move {
+        let is_synced = synced.is_some();
         if let Some(synced) = synced {
             synced.await?;
         }
@@ -107,7 +113,15 @@ pub(super) fn look(
             _ => return Err(odd()),
         };
         let identity = identity.map(|(identity, _)| identity);
-        let mut look = Look { identity, fences: BTreeMap::new(), nodes: BTreeMap::new() };
+        let (fenced, nodes) = (BTreeMap::new(), BTreeMap::new());
+        let mut look = Look { identity, count: None, fences: fenced, nodes };
+        if is_synced {
+            match found.next() {
+                Some(Ok(ReadReply::Exists(stat))) => look.count = stat.map(|stat| stat.version),
+                Some(Err(err)) => return Err(err),
+                _ => return Err(odd()),
+            }
+        }
         for number in fences {
             match found.next() {
                 Some(Ok(ReadReply::Exists(Some(stat)))) => {

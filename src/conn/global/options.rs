@@ -26,8 +26,12 @@ pub struct GlobalOptions {
     /// Which quorums answer reads.
     pub reads: Reads,
     /// The node on each quorum that says who it is, with the fences below it. It belongs to the
-    /// connection: users cannot write it, and it is not part of the tree that is mirrored.
+    /// connection: users cannot write it, and it is not part of the tree that is mirrored. Neither is
+    /// anything else below `/zkcells`, where such nodes are by default.
     pub home: ZkPath,
+    /// The tree that the set holds: this node and all below it. Requests for anything else are
+    /// refused, so that several sets, and cells of their own, can share a quorum.
+    pub top: ZkPath,
     /// How long it may take what the set itself asks of its quorums: who they are, to be made one,
     /// to be brought up in the background. Writes have their own deadlines.
     pub wait: Duration,
@@ -37,7 +41,8 @@ impl Default for GlobalOptions {
     fn default() -> Self {
         let home = ZkPath::root().child("zkcells").child("global");
         let wait = Deadline::DEFAULT;
-        GlobalOptions { require: Require::All, reads: Reads::First, home, wait }
+        let top = ZkPath::root();
+        GlobalOptions { require: Require::All, reads: Reads::First, home, top, wait }
     }
 }
 
@@ -76,6 +81,13 @@ impl GlobalOptions {
     #[must_use]
     pub fn with_home(mut self, home: ZkPath) -> Self {
         self.home = home;
+        self
+    }
+
+    /// The same, holding only what is at and below `top`. All connections to one tree must agree on it.
+    #[must_use]
+    pub fn with_top(mut self, top: ZkPath) -> Self {
+        self.top = top;
         self
     }
 }

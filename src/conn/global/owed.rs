@@ -1,14 +1,15 @@
 //! What a mirror still lacks: brought there in the background, for as long as the connection lives.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use tracing::{info, warn};
 
+use super::bring::Job;
 use super::look::Depth;
-use super::mirror::Job;
 use super::{Shared, TARGET, who};
 use crate::background::KEEPER;
 use crate::conn::Conn as _;
@@ -20,6 +21,9 @@ use crate::request::{Op, Read, ReadReply, Reply, Request};
 
 /// More than this nobody keeps in memory for a mirror that is away; `repair` finds the rest.
 const MOST: usize = 64 * 1024;
+
+/// The name of the counter of those.
+const FORGOTTEN: &str = "zkcells_writes_forgotten_total";
 
 /// How many are brought up at once.
 const AT_ONCE: usize = 8;
@@ -44,6 +48,8 @@ pub(super) struct Owed {
 #[derive(Debug, Default)]
 struct State {
     debts: BTreeSet<Debt>,
+    /// The last that was tried: those behind it come next, so that none waits for others that fail.
+    last: Option<Debt>,
     /// How many of them are being brought there.
     under_way: usize,
     /// How many there was no room for.
@@ -67,10 +73,10 @@ impl Owed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds them, and says how many were new and whether somebody has to begin to pay.
+    /// Adds them, and says how many there was no room for and whether somebody has to begin to pay.
     fn add(&self, debts: impl IntoIterator<Item = Debt>) -> (usize, bool) {
         let mut state = self.state();
-        let before = state.debts.len();
+        let before = state.forgotten;
         for debt in debts {
             if state.debts.len() < MOST {
                 state.debts.insert(debt);
@@ -80,17 +86,20 @@ impl Owed {
         }
         let begins = !state.is_paying && !state.debts.is_empty();
         state.is_paying |= begins;
-        (state.debts.len() - before, begins)
+        (state.forgotten - before, begins)
     }
 
-    /// Takes some; with none left, whoever pays is done.
+    /// Takes those that come next, in turn; with none left, whoever pays is done.
     fn take(&self) -> Vec<Debt> {
         let mut state = self.state();
         let mut taken = Vec::new();
-        while taken.len() < AT_ONCE
-            && let Some(debt) = state.debts.pop_first()
-        {
-            taken.push(debt);
+        while taken.len() < AT_ONCE {
+            let behind = state.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let next = state.debts.range((behind, Bound::Unbounded)).next();
+            let Some(next) = next.or_else(|| state.debts.first()).cloned() else { break };
+            state.debts.remove(&next);
+            state.last = Some(next.clone());
+            taken.push(next);
         }
         state.under_way = taken.len();
         state.is_paying = !taken.is_empty();
@@ -114,8 +123,22 @@ impl Shared {
         why: &Error,
     ) {
         let Some(mirror) = self.mirrors.get(index) else { return };
-        let (_, begins) = mirror.owed.add(debts);
+        let (forgotten, begins) = mirror.owed.add(debts);
         self.news.send_modify(|()| {});
+        if forgotten > 0 {
+            let (number, count) = (mirror.quorum.number, mirror.owed.forgotten());
+            let cell = self.options.home.components().next_back().unwrap_or_default().to_string();
+            metrics::counter!(FORGOTTEN, "cell" => cell).increment(forgotten as u64);
+            // Not for each: then there are many.
+            if count.is_power_of_two() || count == forgotten {
+                warn!(
+                    target: TARGET,
+                    quorum = number,
+                    forgotten = count,
+                    "mirror lacks more writes than can be remembered; repair finds them"
+                );
+            }
+        }
         if begins {
             let (number, reason) = (mirror.quorum.number, why.to_string());
             warn!(target: TARGET, quorum = number, reason, "mirror behind");
@@ -140,7 +163,7 @@ impl Shared {
         }
     }
 
-    /// Tries some, and says whether one of them failed; `None` when nothing is left.
+    /// Tries some, and says whether all of them failed; `None` when nothing is left.
     async fn pay(self: &Arc<Self>, index: usize) -> Option<bool> {
         let mirror = self.mirrors.get(index)?;
         let debts = mirror.owed.take();
@@ -149,13 +172,14 @@ impl Shared {
             info!(target: TARGET, quorum = mirror.quorum.number, "mirror caught up");
             return None;
         }
+        let count = debts.len();
         let paid = join_all(debts.iter().map(|debt| self.pay_one(index, debt))).await;
         let left: Vec<Debt> = debts
             .into_iter()
             .zip(paid)
             .filter_map(|(debt, paid)| paid.is_err().then_some(debt))
             .collect();
-        let failed = !left.is_empty();
+        let failed = left.len() == count;
         mirror.owed.settle(left);
         self.news.send_modify(|()| {});
         Some(failed)
@@ -196,6 +220,7 @@ impl Shared {
             left: Default::default(),
             depth: Depth::All,
             identity,
+            count: None,
             deadline,
         };
         mirror.bring_up(self, &job, None).await
@@ -228,5 +253,35 @@ impl Shared {
         let (mirror, first) = (list(&mirror.quorum).await?, list(&self.first).await?);
         let differ = mirror.symmetric_difference(&first);
         Ok(differ.map(|name| parent.child(name)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn debt(number: usize) -> Debt {
+        Debt::Node(ZkPath::root().child(&format!("{number:02}")))
+    }
+
+    #[test]
+    fn all_have_their_turn_however_many_fail() {
+        let owed = Owed::default();
+        owed.add((0..20).map(debt));
+        let mut tried = BTreeSet::new();
+        for _ in 0..20_usize.div_ceil(AT_ONCE) {
+            let taken = owed.take();
+            tried.extend(taken.clone());
+            owed.settle(taken);
+        }
+        assert_eq!(tried, (0..20).map(debt).collect());
+        assert_eq!(owed.count(), 20);
+    }
+
+    #[test]
+    fn what_is_not_remembered_is_counted() {
+        let owed = Owed::default();
+        assert_eq!(owed.add((0..MOST + 5).map(debt)), (5, true));
+        assert_eq!((owed.count(), owed.forgotten()), (MOST, 5));
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::look::{Depth, Found};
 use crate::error::{Error, ErrorKind};
-use crate::node::{Acl, CreateOptions, Mode, Stat, Version};
+use crate::node::{Acl, CreateOptions, Mode, Perms, Stat, Version};
 use crate::path::ZkPath;
 use crate::request::MultiOp;
 
@@ -48,16 +48,44 @@ pub(super) struct Pair<'a> {
     /// Whether it may be left open what its data is, where that may not be read: who set the access
     /// list alone may have shut himself out.
     pub(super) is_list_only: bool,
+    /// Whether the mirror's access list shuts us out, also from changing what is below.
+    pub(super) is_locked: bool,
+}
+
+impl Pair<'_> {
+    /// The mirror's list with all permissions for those who may change it: they could give them to
+    /// themselves. `None` where it need not or cannot be opened.
+    fn opened(&self) -> Option<List> {
+        let (there, acl) = (self.mirror.stat?, self.mirror.acl.as_ref()?);
+        let open = |entry: &Acl| match entry.perms.bits() & Perms::ADMIN.bits() != 0 {
+            true => Acl { perms: Perms::ALL, ..entry.clone() },
+            false => entry.clone(),
+        };
+        let acl: Vec<Acl> = acl.iter().map(open).collect();
+        let is_new = self.is_locked && !same(&acl, self.mirror.acl.as_deref());
+        is_new.then(|| List { path: self.path.clone(), acl, there })
+    }
 }
 
 /// The writes that make a mirror agree.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) ops: Vec<MultiOp>,
-    /// New access lists, which no multi can set, each with the facts of the node that gets it.
-    pub(super) acls: Vec<(ZkPath, Vec<Acl>, Stat)>,
+    /// Access lists that let us in for the moment, to be set before all else.
+    pub(super) opened: Vec<List>,
+    /// New access lists, which no multi can set, to be set after all else.
+    pub(super) acls: Vec<List>,
     /// Whether it takes another look afterwards.
     pub(super) again: bool,
+}
+
+/// A new access list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct List {
+    pub(super) path: ZkPath,
+    pub(super) acl: Vec<Acl>,
+    /// The facts of the node that gets it.
+    pub(super) there: Stat,
 }
 
 /// Compares all pairs. The paths at which `Ok` has nothing to say agree.
@@ -71,6 +99,9 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
     let mut plan = Plan::default();
     for pair in pairs {
         let path = pair.path.clone();
+        let opened = pair.opened();
+        let mut now = pair.mirror.stat.unwrap_or_default();
+        now.aversion += i32::from(opened.is_some());
         let level = path.components().count();
         match (pair.first.to_mirror(), pair.mirror.stat) {
             (None, None) => {}
@@ -92,13 +123,16 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
             }
             (Some(_), Some(there)) => {
                 let hides = depth == Depth::All && pair.mirror.data.is_none();
-                let acl =
-                    pair.first.acl.as_ref().filter(|acl| {
-                        depth == Depth::All && !same(acl, pair.mirror.acl.as_deref())
-                    });
+                if opened.is_some() && pair.first.acl.is_none() {
+                    return Err(unreadable(pair.path, "access list"));
+                }
+                let acl = pair.first.acl.as_ref().filter(|acl| {
+                    let differs = !same(acl, pair.mirror.acl.as_deref());
+                    depth == Depth::All && (differs || opened.is_some())
+                });
                 match (&pair.first.data, &pair.mirror.data) {
                     // With the new list it may be read, and need not be written.
-                    (_, None) if hides && acl.is_some() => plan.again = true,
+                    (_, None) if hides && acl.is_some() && !pair.is_locked => plan.again = true,
                     (None, _) if pair.is_list_only => {}
                     (None, _) => return Err(unreadable(pair.path, "data")),
                     (Some(data), Some(read)) if data == read => {}
@@ -109,10 +143,11 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
                     }
                 }
                 if let Some(acl) = acl {
-                    plan.acls.push((path, acl.clone(), there));
+                    plan.acls.push(List { path, acl: acl.clone(), there: now });
                 }
             }
         }
+        plan.opened.extend(opened);
     }
     plan.ops.extend(ended.into_values().rev().flatten());
     plan.ops.extend(made.into_values().flatten());
@@ -138,7 +173,6 @@ fn unreadable(path: &ZkPath, what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::Perms;
 
     fn there(version: i32, data: &str) -> Found {
         Found {
@@ -151,7 +185,14 @@ mod tests {
     fn of(first: Found, mirror: Found) -> Result<Plan, Error> {
         let path = ZkPath::new("/a").unwrap();
         plan(
-            &[Pair { path: &path, first, mirror, mode: Mode::Persistent, is_list_only: false }],
+            &[Pair {
+                path: &path,
+                first,
+                mirror,
+                mode: Mode::Persistent,
+                is_list_only: false,
+                is_locked: false,
+            }],
             Depth::All,
         )
     }
@@ -229,7 +270,14 @@ mod tests {
                     true => (Found::default(), there(0, "")),
                     false => (there(0, ""), Found::default()),
                 };
-                Pair { path, first, mirror, mode: Mode::Persistent, is_list_only: false }
+                Pair {
+                    path,
+                    first,
+                    mirror,
+                    mode: Mode::Persistent,
+                    is_list_only: false,
+                    is_locked: false,
+                }
             })
             .collect();
         let plan = plan(&pairs, Depth::All).unwrap();

@@ -6,6 +6,7 @@ use super::admin::change;
 use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
 use super::quorum::Quorum;
+use super::who::Told;
 use super::{GlobalConn, Shared, who};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
@@ -105,9 +106,18 @@ async fn promote(shared: &Shared, number: usize, word: &Promotion) -> Result<Ide
     };
     let said = who::all(shared, deadline).await;
     let mut known = Vec::new();
+    let is_restored = match said.get(number - 1) {
+        Some(Ok(told)) if number == 1 => {
+            let mirrors = said.iter().skip(1).flatten();
+            who::is_restored(shared, told, mirrors, deadline)
+                .await
+                .map_err(|err| chosen.told(err))?
+        }
+        _ => false,
+    };
     for (quorum, said) in shared.quorums().zip(said) {
         match said {
-            Ok((own, version)) => known.push(Known { quorum, own, version }),
+            Ok(Told { identity: own, version, .. }) => known.push(Known { quorum, own, version }),
             Err(err) if quorum.number == number => return Err(quorum.told(err)),
             // It lost its data, and knows of nobody.
             Err(err) if quorum.says_nothing(&err) => {}
@@ -115,6 +125,9 @@ async fn promote(shared: &Shared, number: usize, word: &Promotion) -> Result<Ide
             Err(_) if quorum.number == 1 || word.without.contains(&quorum.number) => {}
             Err(err) => return Err(silent(quorum, &err)),
         }
+    }
+    if is_restored && !word.though_incomplete {
+        return Err(chosen.wrong(&Wrong::Restored));
     }
     let risen = check(&known, chosen, word)?;
     // Whoever was a first takes no more writes before there is another. Its epoch stays for now, so that

@@ -29,48 +29,51 @@ pub struct QuorumStatus {
 impl GlobalConn {
     /// What each quorum says of itself, the first one first.
     ///
-    /// Where two were made the first apart from each other, the first one is wrong, too.
+    /// Where two were made the first apart from each other, the first is wrong, too.
     pub async fn status(&self) -> Vec<QuorumStatus> {
         let shared = &*self.shared;
         if shared.begins {
             // If it fails, the quorums say why.
             let _ = init(shared, InitOptions::default()).await;
         }
-        let said = who::all(shared, Deadline::after(shared.options.wait)).await;
-        let first = said.first().and_then(|said| said.as_ref().ok()).map(|(own, _)| own.clone());
-        let mut all: Vec<QuorumStatus> = Vec::new();
-        let mut rival = None;
-        for (quorum, said) in shared.quorums().zip(said) {
-            let wrong = match (&said, &first) {
+        let deadline = Deadline::after(shared.options.wait);
+        let said = who::all(shared, deadline).await;
+        let first = said.first().and_then(|said| said.as_ref().ok());
+        let mut of_first = None;
+        if let Some(first) = first.filter(|first| first.identity.role == Role::First) {
+            let mirrors = || said.iter().skip(1).flatten();
+            let rival = mirrors().find(|told| told.identity.rivals(&first.identity));
+            of_first = rival.map(|rival| Wrong::Two(rival.identity.epoch));
+            // If it does not answer any more, it is found out before the next write.
+            let restored = who::is_restored(shared, first, mirrors(), deadline).await;
+            if restored.unwrap_or_default() {
+                of_first = Some(Wrong::Restored);
+            }
+        }
+        let each = shared.quorums().zip(&said).map(|(quorum, said)| {
+            let wrong = match (said.as_ref().map(|told| &told.identity), first) {
                 (Err(err), _) => Some(quorum.told(err.clone())),
-                (Ok((own, _)), _) if quorum.number == 1 => {
-                    (own.role != Role::First).then(|| quorum.wrong(&Wrong::NotFirst(own.epoch)))
+                (Ok(own), _) if quorum.number == 1 => match own.role {
+                    Role::First => of_first.as_ref().map(|wrong| quorum.wrong(wrong)),
+                    Role::Mirror => Some(quorum.wrong(&Wrong::NotFirst(own.epoch))),
+                },
+                (Ok(own), Some(first)) => {
+                    own.wrong_as_mirror_of(&first.identity).map(|wrong| quorum.wrong(&wrong))
                 }
-                (Ok((own, _)), Some(first)) => own.wrong_as_mirror_of(first).map(|wrong| {
-                    if let Wrong::Two(_) = wrong {
-                        rival = Some(wrong.clone());
-                    }
-                    quorum.wrong(&wrong)
-                }),
                 // Without the first nobody can say.
                 (Ok(_), None) => None,
             };
             let owed = quorum.number.checked_sub(2).and_then(|index| shared.mirrors.get(index));
-            all.push(QuorumStatus {
+            QuorumStatus {
                 number: quorum.number,
                 name: quorum.conn.to_string(),
-                identity: said.map(|(own, _)| own),
+                identity: said.as_ref().map(|told| told.identity.clone()).map_err(Clone::clone),
                 wrong,
                 owed: owed.map_or(0, |mirror| mirror.owed.count()),
                 forgotten: owed.map_or(0, |mirror| mirror.owed.forgotten()),
-            });
-        }
-        if let (Some(first), Some(rival)) = (all.first_mut(), rival)
-            && first.wrong.is_none()
-        {
-            first.wrong = Some(shared.first.wrong(&rival));
-        }
-        all
+            }
+        });
+        each.collect()
     }
 }
 

@@ -7,11 +7,11 @@ use super::look::{Depth, Found};
 use super::owed::Debt;
 use super::plan::Left;
 use crate::conn::outcome::at_creation;
-use crate::conn::{ConnExt as _, Pending};
+use crate::conn::{Conn as _, Pending};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Acl, Stat};
 use crate::path::ZkPath;
-use crate::request::{MultiOp, MultiReply, Op, ReadReply, Reply, Request};
+use crate::request::{LeaveWatch, MultiOp, MultiReply, Op, ReadReply, Reply, Request};
 
 /// What a write touches, before its answer is known.
 pub(super) struct Touched {
@@ -83,6 +83,8 @@ pub(super) struct Answered {
     pub(super) replies: Vec<MultiReply>,
     /// Of a new access list, which is no step.
     pub(super) acl: Option<Stat>,
+    /// How many writes the first had counted then.
+    pub(super) count: i32,
 }
 
 /// What a write that was carried out comes to.
@@ -192,7 +194,7 @@ impl Answered {
         };
         let stat = match stat.or_else(|| created.get(&path).copied()) {
             Some(stat) => Some(stat),
-            None => shared.first.conn.exists(&path).await.map_err(|err| {
+            None => exists(shared, request, &path).await.map_err(|err| {
                 request
                     .error(ErrorKind::OutcomeUnknown)
                     .with_detail(format!("{path} was created, but its stat is not known: {err}"))
@@ -204,6 +206,15 @@ impl Answered {
                 .error(ErrorKind::Contended)
                 .with_detail(format!("{path} was created, and deleted at once by another"))),
         }
+    }
+}
+
+async fn exists(shared: &Shared, request: &Request, path: &ZkPath) -> Result<Option<Stat>, Error> {
+    let mut asked = Request::new(Op::Exists(LeaveWatch::No), path.clone());
+    asked.deadline = request.deadline;
+    match shared.first.conn.call(asked).await? {
+        Reply::Exists(stat, _) => Ok(stat),
+        _ => Err(request.error(ErrorKind::Unexpected)),
     }
 }
 

@@ -6,7 +6,8 @@ use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::Shared;
-use super::home::Home;
+use super::count::{Record, is_behind};
+use super::home::{FenceNo, Home};
 use super::identity::{Identity, Role, Wrong};
 use super::mirror::Mirror;
 use super::quorum::Quorum;
@@ -16,39 +17,103 @@ use crate::error::{Error, ErrorKind};
 use crate::pause;
 use crate::request::{Op, Read, ReadReply, Reply, Request};
 
-/// How long the mirrors that need not confirm have to say that another one was made the first.
+/// How long the mirrors that need not confirm have to say that another one was made the first, but never
+/// more than half of the time that a caller has.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// So often a quorum whose identity is just being changed is asked again.
 const LOOKS: u32 = 5;
 
-/// Who a quorum says it is, and the version of the node that says it; or why it says nothing.
-pub(super) type Said = Result<(Identity, i32), Error>;
+/// What a quorum says of itself.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) identity: Identity,
+    /// Of the node that says it.
+    pub(super) version: i32,
+    /// How many writes it has counted as a first.
+    pub(super) count: i32,
+    /// Where its fences stand.
+    pub(super) fences: Vec<(FenceNo, i32)>,
+    /// What they keep of the first.
+    pub(super) records: Vec<Record>,
+}
+
+/// What a quorum is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    Identity,
+    /// And what its fences say.
+    Fences,
+}
 
 /// What a quorum says of itself, if the node that bears its name says the same.
-pub(super) async fn is(shared: &Shared, quorum: &Quorum, deadline: Deadline) -> Said {
+pub(super) async fn ask(
+    shared: &Shared,
+    quorum: &Quorum,
+    what: Ask,
+    deadline: Deadline,
+) -> Result<Told, Error> {
     let home = shared.home.path();
+    let fences = match what {
+        Ask::Identity => Vec::new(),
+        Ask::Fences => (FenceNo::MIN..=FenceNo::MAX).collect(),
+    };
     for round in 0..LOOKS {
         pause::after(round * 3, deadline.remaining()).await;
-        let reads = vec![Read::Get(home.clone()), Read::Children(home.clone())];
+        let mut reads = vec![
+            Read::Get(home.clone()),
+            Read::Children(home.clone()),
+            Read::Exists(shared.home.count()),
+        ];
+        reads.extend(fences.iter().map(|number| Read::Get(shared.home.fence(*number))));
         let mut request = Request::new(Op::ReadMany(reads), home.clone());
         request.deadline = deadline;
         let Reply::Many(found) = quorum.conn.call(request).await? else { return Err(odd()) };
         let mut found = found.into_iter();
-        let (said, named) = match (found.next(), found.next()) {
-            (Some(Ok(ReadReply::Node(node))), Some(named)) => (quorum.identity(Ok(node))?, named),
-            (Some(Err(err)), _) => return quorum.identity(Err(err)),
+        let (identity, version) = match found.next() {
+            Some(Ok(ReadReply::Node(node))) => quorum.identity(Ok(node))?,
+            Some(Err(err)) => return quorum.identity(Err(err)).and(Err(odd())),
             _ => return Err(odd()),
         };
-        match named {
-            Ok(ReadReply::Children(names)) if Home::is_named(&said.0, &names) => return Ok(said),
-            Ok(ReadReply::Children(_)) => {}
-            Err(err) if err.kind() != ErrorKind::NoNode => return Err(err),
-            _ => {}
+        let names = match found.next() {
+            Some(Ok(ReadReply::Children(names))) => names,
+            Some(Err(err)) if err.kind() == ErrorKind::NoNode => continue,
+            Some(Err(err)) => return Err(err),
+            _ => return Err(odd()),
+        };
+        let Some(Ok(ReadReply::Exists(Some(stat)))) = found.next() else { continue };
+        if !Home::is_named(&identity, &names) {
+            continue;
         }
+        let mut told = Told {
+            identity,
+            version,
+            count: stat.version,
+            fences: Vec::new(),
+            records: Vec::new(),
+        };
+        for (number, fence) in fences.iter().zip(found) {
+            // Whatever is wrong with one shows when it is to be moved.
+            if let Ok(ReadReply::Node(node)) = fence {
+                told.fences.push((*number, node.stat.version));
+                told.records.extend(Record::parse(&node.data));
+            }
+        }
+        return Ok(told);
     }
-    let why = "the node below it that bears its name is not there, or not alone".to_string();
+    let why =
+        "its counter, or the node that bears its name, is not there, or not alone".to_string();
     Err(quorum.wrong(&Wrong::Unreadable(why)))
+}
+
+/// Who a quorum is, and the version of the node that says it.
+pub(super) async fn is(
+    shared: &Shared,
+    quorum: &Quorum,
+    deadline: Deadline,
+) -> Result<(Identity, i32), Error> {
+    let told = ask(shared, quorum, Ask::Identity, deadline).await?;
+    Ok((told.identity, told.version))
 }
 
 fn odd() -> Error {
@@ -58,40 +123,81 @@ fn odd() -> Error {
 
 /// The first, if it is one.
 pub(super) async fn first(shared: &Shared, deadline: Deadline) -> Result<Identity, Error> {
-    let (identity, _) = is(shared, &shared.first, deadline).await?;
-    match identity.role {
-        Role::First => Ok(identity),
-        Role::Mirror => Err(shared.first.wrong(&Wrong::NotFirst(identity.epoch))),
+    asked_first(shared, deadline).await.map(|told| told.identity)
+}
+
+async fn asked_first(shared: &Shared, deadline: Deadline) -> Result<Told, Error> {
+    let told = ask(shared, &shared.first, Ask::Identity, deadline).await?;
+    match told.identity.role {
+        Role::First => Ok(told),
+        Role::Mirror => Err(shared.first.wrong(&Wrong::NotFirst(told.identity.epoch))),
     }
 }
 
-/// The first, if enough mirrors are its mirrors and none of those that answer knows a newer one.
+/// Whether a first lacks something that its mirrors have from it, as it was `told`.
+///
+/// # Errors
+///
+/// Why it cannot be asked again.
+pub(super) async fn is_restored(
+    shared: &Shared,
+    first: &Told,
+    mirrors: impl IntoIterator<Item = &Told>,
+    deadline: Deadline,
+) -> Result<bool, Error> {
+    let records = mirrors.into_iter().flat_map(|told| &told.records);
+    let Some(furthest) = Record::furthest(records, &first.identity.term) else { return Ok(false) };
+    if !is_behind(first.count, furthest) {
+        return Ok(false);
+    }
+    // It may have been asked before the mirrors were, or of a server that lags.
+    let mut sync = Request::new(Op::Sync, shared.home.path().clone());
+    sync.deadline = deadline;
+    shared.first.conn.call(sync).await?;
+    let again = ask(shared, &shared.first, Ask::Identity, deadline).await?;
+    Ok(again.identity.is(&first.identity) && is_behind(again.count, furthest))
+}
+
+/// The first, if enough mirrors are its mirrors, none of those that answer knows a newer one, and it has
+/// all that they have from it. They have until `deadline`; whoever asks has until `soonest`.
 ///
 /// # Errors
 ///
 /// `WrongQuorum` when one is not what it is used as, `NotSent` when too few answer.
-pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<Identity, Error> {
+pub(super) async fn agree(
+    shared: &Shared,
+    soonest: Deadline,
+    deadline: Deadline,
+) -> Result<Identity, Error> {
     let mut asked: FuturesUnordered<_> = shared
         .mirrors
         .iter()
-        .map(|mirror| async move { (mirror, is(shared, &mirror.quorum, deadline).await) })
+        .map(|mirror| async move {
+            let told = ask(shared, &mirror.quorum, Ask::Fences, deadline).await;
+            mirror.note(told.as_ref().map(|told| &told.identity));
+            if let Ok(told) = &told {
+                mirror.learn_fences(shared, told);
+            }
+            (mirror, told)
+        })
         .collect();
     let mut answers = Vec::new();
-    let mut asking = std::pin::pin!(first(shared, deadline));
+    let mut asking = std::pin::pin!(asked_first(shared, deadline));
     let found = loop {
         tokio::select! {
             found = &mut asking => break found,
             Some(answer) = asked.next() => answers.push(answer),
         }
     };
-    let identity = found.map_err(|err| match err.kind() {
+    let first = found.map_err(|err| match err.kind() {
         ErrorKind::WrongQuorum => err,
         _ => away(&shared.first, &err),
     })?;
     let required = shared.required();
-    let good = |answers: &[(&Mirror, Said)]| {
-        let identities = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
-        identities.filter(|(own, _)| own.wrong_as_mirror_of(&identity).is_none()).count()
+    let wrong = |told: &Told| told.identity.wrong_as_mirror_of(&first.identity);
+    let good = |answers: &[(&Mirror, Result<Told, Error>)]| {
+        let told = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+        told.filter(|told| wrong(told).is_none()).count()
     };
     while good(&answers) < required
         && let Some(answer) = asked.next().await
@@ -104,22 +210,30 @@ pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<Identit
         }
     };
     // Whoever is silent must not hold up a write that does not need it.
-    let _ = tokio::time::timeout(GRACE, rest).await;
+    let _ = tokio::time::timeout(GRACE.min(soonest.remaining() / 2), rest).await;
     let is_enough = good(&answers) >= required;
-    let (mut wrongs, mut silent) = (Vec::new(), Vec::new());
-    for (mirror, answer) in answers {
-        match answer.map(|(own, _)| own.wrong_as_mirror_of(&identity)) {
-            Ok(None) => {}
+    let (mut wrongs, mut silent, mut mirrors) = (Vec::new(), Vec::new(), Vec::new());
+    for (mirror, answer) in &answers {
+        match answer.as_ref().map(|told| (told, wrong(told))) {
+            Ok((told, None)) => mirrors.push(told),
             // Whatever else is so: this first may be one no more.
-            Ok(Some(wrong)) if wrong.is_fatal() => return Err(mirror.quorum.wrong(&wrong)),
-            Ok(Some(wrong)) => wrongs.push(mirror.quorum.wrong(&wrong)),
-            Err(err) if err.kind() == ErrorKind::WrongQuorum => wrongs.push(err),
-            Err(err) => silent.push(away(&mirror.quorum, &err)),
+            Ok((_, Some(wrong))) if wrong.is_fatal() => return Err(mirror.quorum.wrong(&wrong)),
+            Ok((_, Some(wrong))) => wrongs.push(mirror.quorum.wrong(&wrong)),
+            Err(err) if err.kind() == ErrorKind::WrongQuorum => wrongs.push(err.clone()),
+            Err(err) => silent.push(away(&mirror.quorum, err)),
         }
+    }
+    match is_restored(shared, &first, mirrors, deadline).await {
+        Ok(true) => return Err(shared.first.wrong(&Wrong::Restored)),
+        Ok(false) => {}
+        Err(err) => return Err(away(&shared.first, &err)),
     }
     match wrongs.into_iter().chain(silent).next() {
         Some(err) if !is_enough => Err(err),
-        _ => Ok(identity),
+        _ => {
+            shared.counted(&first.identity, first.count);
+            Ok(first.identity)
+        }
     }
 }
 
@@ -130,6 +244,6 @@ fn away(quorum: &Quorum, err: &Error) -> Error {
 }
 
 /// What all quorums say of themselves, in their order.
-pub(super) async fn all(shared: &Shared, deadline: Deadline) -> Vec<Said> {
-    join_all(shared.quorums().map(|quorum| is(shared, quorum, deadline))).await
+pub(super) async fn all(shared: &Shared, deadline: Deadline) -> Vec<Result<Told, Error>> {
+    join_all(shared.quorums().map(|quorum| ask(shared, quorum, Ask::Fences, deadline))).await
 }

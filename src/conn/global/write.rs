@@ -6,17 +6,19 @@ use std::sync::Arc;
 use futures::future::join;
 use tokio::sync::mpsc;
 
+use super::bring::Job;
+use super::count::is_behind;
 use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
 use super::home::Home;
-use super::identity::Identity;
+use super::identity::{Identity, Wrong};
 use super::look::{Freshness, Look, What, look};
-use super::mirror::Job;
 use super::owed::Debt;
 use super::touched::{Answered, Touched, stats};
 use super::{Busy, Shared, who};
 use crate::background::KEEPER;
 use crate::conn::{Conn as _, Responder};
 use crate::error::{Error, ErrorKind};
+use crate::node::Mode;
 use crate::path::ZkPath;
 use crate::request::{MAX_REQUEST, MultiOp, Op, Read, Reply, Request};
 
@@ -51,7 +53,8 @@ impl Shared {
             touched.deleted.iter().filter(|path| own.contains(*path)).cloned().collect()
         };
         let before = exist(&own);
-        let answer = first_answer(self, &request, &steps, &first);
+        let floor = self.floor(&first);
+        let answer = first_answer(self.clone(), &request, &steps, &first);
         let paths: Vec<ZkPath> = touched.paths.iter().cloned().collect();
         let created = exist(&touched.created);
         let fences: BTreeSet<_> = paths.iter().map(Home::fence_of).collect();
@@ -95,8 +98,18 @@ impl Shared {
                     return responder.send(Err(err));
                 }
             };
+            if floor.is_some_and(|floor| !is_behind(floor, answered.count)) {
+                shared.doubt();
+                let why = shared.first.wrong(&Wrong::Restored);
+                let why = why.detail().unwrap_or_default();
+                let err = request.error(ErrorKind::NotMirrored);
+                let detail = format!("the write stands on the first alone: {why}");
+                return responder.send(Err(err.with_detail(detail)));
+            }
+            shared.counted(&first, answered.count);
             let before = stats(before).await;
             let outcome = answered.outcome(&shared, &request, &steps, &before);
+            let count = answered.count;
             // Servers before 3.8.2 do not tell it in a multi; it is read while mirrors are at work.
             let reply = async {
                 let created = stats(created).await;
@@ -112,6 +125,7 @@ impl Shared {
                 left: outcome.left,
                 depth: touched.depth,
                 identity: first,
+                count: Some(count),
                 deadline: request.deadline,
             });
             let (enough, reply) = join(shared.mirror(&request, job, early), reply).await;
@@ -121,13 +135,47 @@ impl Shared {
         let _ = KEEPER.spawn(work);
     }
 
+    /// Refuses what is not in the tree of this set. What that tree stands on may be made, as otherwise
+    /// nobody could.
+    pub(super) fn check_inside(&self, request: &Request) -> Result<(), Error> {
+        let is_allowed = |path: &ZkPath, mode: Option<Mode>| {
+            let is_ground = self.home.is_above(path) && mode == Some(Mode::Persistent);
+            self.home.is_inside(path) || is_ground
+        };
+        let outside = match &request.op {
+            Op::Session | Op::Sync => None,
+            Op::Multi(steps) => steps.iter().find_map(|step| {
+                let mode = match step {
+                    MultiOp::Create { options, .. } => Some(options.mode),
+                    _ => None,
+                };
+                (!is_allowed(step.path(), mode)).then(|| step.path())
+            }),
+            Op::ReadMany(reads) => {
+                reads.iter().map(Read::path).find(|path| !is_allowed(path, None))
+            }
+            Op::Create { options, .. } => {
+                (!is_allowed(&request.path, Some(options.mode))).then_some(&request.path)
+            }
+            _ => (!is_allowed(&request.path, None)).then_some(&request.path),
+        };
+        match outside {
+            None => Ok(()),
+            Some(path) => {
+                let err = Error::new(request.op.name(), path, ErrorKind::BadPath);
+                let top = self.home.top();
+                Err(err.with_detail(format!("this set of quorums holds {top}, and nothing else")))
+            }
+        }
+    }
+
     /// Refuses what could be written on the first and not on the mirrors, and what is not the user's.
     fn check_write(&self, request: &Request, steps: &[MultiOp]) -> Result<(), Error> {
         let paths = steps.iter().map(MultiOp::path);
-        let own = paths.chain([&request.path]).find(|path| self.home.is_own(path));
-        if let Some(own) = own {
-            let err = Error::new(request.op.name(), own, ErrorKind::ReadOnly);
-            return Err(err.with_detail("it belongs to the set of quorums itself"));
+        let reserved = paths.chain([&request.path]).find(|path| self.home.is_reserved(path));
+        if let Some(reserved) = reserved {
+            let err = Error::new(request.op.name(), reserved, ErrorKind::ReadOnly);
+            return Err(err.with_detail("it belongs to sets of quorums themselves"));
         }
         let size = request.wire_size();
         // On a mirror each step may go alone, behind a check and some fences.
@@ -144,7 +192,7 @@ impl Shared {
     /// Why a write was barred by its guard.
     async fn wrong_first(&self, request: &Request) -> Error {
         self.doubt();
-        match who::agree(self, request.deadline).await {
+        match who::agree(self, request.deadline, request.deadline).await {
             Ok(_) => request
                 .error(ErrorKind::NotSent)
                 .with_detail("the identity of the first has changed meanwhile; call again"),
@@ -169,6 +217,7 @@ impl Shared {
         F: Future<Output = Result<Look, Error>> + Send + 'static,
     {
         let (tell, mut told) = mpsc::unbounded_channel();
+        let first = job.identity.clone();
         for (index, early) in early.into_iter().enumerate() {
             let (shared, job, tell) = (self.clone(), job.clone(), tell.clone());
             let busy = self.busy();
@@ -197,9 +246,8 @@ impl Shared {
             let _ = KEEPER.spawn(up);
         }
         drop(tell);
-        let required = self.required();
         let (mut have, mut lack) = (Vec::new(), Vec::new());
-        while have.len() < required
+        while !self.is_enough(&first, &have)
             && let Some((index, done)) = told.recv().await
         {
             match done {
@@ -207,17 +255,37 @@ impl Shared {
                 Err(err) => lack.push((index, err)),
             }
         }
-        match have.len() >= required {
+        match self.is_enough(&first, &have) {
             true => Ok(()),
-            false => Err(self.not_mirrored(request, &have, &lack)),
+            false => Err(self.not_mirrored(request, &first, &have, &lack)),
         }
     }
 
+    /// Whether these mirrors are enough to confirm a write to `first`. One that is not complete counts
+    /// only for want of a complete one: it cannot take the first's place.
+    fn is_enough(&self, first: &Identity, have: &[usize]) -> bool {
+        let required = self.required();
+        let may_follow =
+            |index: &usize| self.mirrors.get(*index).is_some_and(|one| one.may_follow(first));
+        let able = (0..self.mirrors.len()).filter(may_follow).count();
+        let complete = have.iter().filter(|index| may_follow(index)).count();
+        have.len() >= required && complete >= required.min(able)
+    }
+
     /// Who has a write that too few have, who has not, and what to do.
-    fn not_mirrored(&self, request: &Request, have: &[usize], lack: &[(usize, Error)]) -> Error {
+    fn not_mirrored(
+        &self,
+        request: &Request,
+        first: &Identity,
+        have: &[usize],
+        lack: &[(usize, Error)],
+    ) -> Error {
         let mirror = |index: &usize| self.mirrors.get(*index);
         let mut on = vec![self.first.to_string()];
-        on.extend(have.iter().filter_map(mirror).map(|mirror| mirror.quorum.to_string()));
+        on.extend(have.iter().filter_map(mirror).map(|mirror| match mirror.may_follow(first) {
+            true => mirror.quorum.to_string(),
+            false => format!("{} (which is not complete)", mirror.quorum),
+        }));
         let off: Vec<String> =
             lack.iter().filter_map(|(index, err)| Some(mirror(index)?.quorum.blame(err))).collect();
         request.error(ErrorKind::NotMirrored).with_detail(format!(
@@ -229,28 +297,50 @@ impl Shared {
     }
 }
 
-/// Sends the write itself. A new access list cannot stand in a multi: its guard goes before it.
+/// Sends the write itself. A new access list cannot stand in a multi: its guard has passed before it, and
+/// goes out once more right behind it.
 fn first_answer(
-    shared: &Shared,
+    shared: Arc<Shared>,
     request: &Request,
     steps: &[MultiOp],
     first: &Identity,
 ) -> impl Future<Output = Result<Answered, Refusal>> + Send + use<> {
-    let guarded = guarded(request, steps, &shared.home, first);
-    let multi = shared.first.conn.call(guarded);
     let acl =
         matches!(request.op, Op::SetAcl { .. }).then(|| shared.first.conn.call(request.clone()));
+    let guarded = guarded(request, steps, &shared.home, first);
+    let multi = shared.first.conn.call(guarded.clone());
     let request = request.clone();
     async move {
-        let replies = opened(&request, multi.await);
-        let Some(acl) = acl else { return Ok(Answered { replies: replies?, acl: None }) };
-        if let Err(Refusal::Guard) = replies {
-            return Err(Refusal::Guard);
+        let Some(acl) = acl else {
+            let (replies, count) = opened(&request, multi.await)?;
+            return Ok(Answered { replies, acl: None, count });
+        };
+        let stat = match acl.await {
+            Ok(Reply::Stat(stat)) => stat,
+            Ok(_) => return Err(Refusal::Other(request.error(ErrorKind::Unexpected))),
+            Err(err) => return Err(Refusal::Other(err)),
+        };
+        let mut proof = opened(&request, multi.await);
+        if let Err(Refusal::Other(_)) = proof {
+            // No identity comes twice: what is so now was so then, in whatever session it is asked.
+            let again = Request { session: None, ..guarded };
+            proof = opened(&request, shared.first.conn.call(again).await);
         }
-        match acl.await {
-            Ok(Reply::Stat(stat)) => Ok(Answered { replies: Vec::new(), acl: Some(stat) }),
-            Ok(_) => Err(Refusal::Other(request.error(ErrorKind::Unexpected))),
-            Err(err) => Err(Refusal::Other(err)),
+        match proof {
+            Ok((_, count)) => Ok(Answered { replies: Vec::new(), acl: Some(stat), count }),
+            Err(refusal) => {
+                shared.doubt();
+                let why = match refusal {
+                    Refusal::Guard => "its identity changed at that moment".to_string(),
+                    Refusal::Other(err) => format!("it could not be asked who it is since: {err}"),
+                };
+                let err = request.error(ErrorKind::OutcomeUnknown);
+                Err(Refusal::Other(err.with_detail(format!(
+                    "the access list was set on {}, but {why}: if it was the first no more, that \
+                     counts for nothing; read it again",
+                    shared.first
+                ))))
+            }
         }
     }
 }

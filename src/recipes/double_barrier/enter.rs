@@ -310,7 +310,7 @@ impl<'a> Entrant<'a> {
     ) -> Result<Inside, Error> {
         let hold = self.waiting().hold().await?;
         let zxid = begun.unwrap_or(self.stat.czxid);
-        let token = Token::new(self.session.cell(), 0, LockMode::Shared, zxid);
+        let token = Token::of(&self.session, LockMode::Shared, zxid);
         let Entrant { barrier, conn, session, place, own: path, ending, .. } = self;
         let proof = Proof::held(hold);
         let guard = Guard::new(Held { conn, path, session, proof, ending, token }, place);

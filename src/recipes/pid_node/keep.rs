@@ -319,7 +319,7 @@ impl Keeping {
                 Err(err) => return Err(err.into()),
             }
         };
-        let token = Token::new(session.cell(), 0, LockMode::Exclusive, stat.czxid);
+        let token = Token::of(session, LockMode::Exclusive, stat.czxid);
         let (session, proof) = (session.clone(), Proof::held(hold));
         let held = Held { conn, path: self.path.clone(), session, proof, ending, token };
         Ok(Some(Kept { place, held: Arc::new(held) }))

@@ -12,6 +12,7 @@ use crate::recipes::names::LockMode;
 use crate::recipes::owner::Owner;
 use crate::recipes::token::Token;
 use crate::request::{Read, ReadReply};
+use crate::session::Session;
 
 /// Somebody who holds a range, or waits for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +83,10 @@ pub async fn shard_contenders(
     let base = path.into_path().map_err(|err| err.during(VERB))?;
     let told = async {
         let Some(view) = View::of(conn, &base, None).await? else { return Ok(Vec::new()) };
-        let cell = conn.session(&base).await?.cell().to_owned();
+        let session = conn.session(&base).await?;
         let mut contenders = Vec::new();
         for group in &view.groups {
-            contenders.extend(of_group(conn, group, &cell).await?);
+            contenders.extend(of_group(conn, group, &session).await?);
         }
         // Stable: what waits keeps the order of the groups and names.
         contenders.sort_by_key(|one| (one.index.is_none(), one.index));
@@ -97,7 +98,7 @@ pub async fn shard_contenders(
 async fn of_group(
     conn: &dyn Conn,
     group: &Group,
-    cell: &str,
+    session: &Session,
 ) -> Result<Vec<ShardContender>, Error> {
     let paths = group.nodes.members.iter().map(|(name, _)| group.path.child(name));
     let reads = paths.flat_map(|path| [Read::Get(path.clone()), Read::Exists(path)]);
@@ -119,7 +120,7 @@ async fn of_group(
             of: index.map(|_| listed.len()),
             owner: Owner::parse(&data),
             stat,
-            token: index.map(|_| Token::new(cell, 0, LockMode::Exclusive, group.stat.mzxid)),
+            token: index.map(|_| Token::of(session, LockMode::Exclusive, group.stat.mzxid)),
         });
     }
     Ok(contenders)

@@ -224,7 +224,7 @@ impl Member {
     ) -> ShardGuard {
         let Member { conn, session, stay, base, group, path, ending, .. } = self;
         let conn = conn.by(None);
-        let token = Token::new(session.cell(), 0, LockMode::Exclusive, zxid);
+        let token = Token::of(&session, LockMode::Exclusive, zxid);
         let proof = Proof::held(hold);
         let guard =
             Guard::new(Held { conn, path, session, proof, ending, token }, stay.into_place());

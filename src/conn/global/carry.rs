@@ -1,0 +1,240 @@
+//! Carrying out on a mirror what has been planned, on conditions.
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::count::Record;
+use super::guard::ROOM;
+use super::home::Home;
+use super::identity::Identity;
+use super::mirror::{Held, Mirror};
+use super::plan::{List, Plan};
+use crate::conn::{Conn as _, Pending};
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind};
+use crate::node::{Mode, Version};
+use crate::path::ZkPath;
+use crate::request::{LeaveWatch, MAX_REQUEST, MultiOp, MultiReply, Op, Reply, Request};
+
+/// How many steps one multi has at most.
+const STEPS: usize = 500;
+
+/// What they may take, unless one of them takes more; fences need their room, too.
+const BYTES: usize = MAX_REQUEST - 32 * ROOM;
+
+/// What one attempt came to.
+pub(super) enum Attempt {
+    Done,
+    Conflict,
+    /// These are concerned, too.
+    Wider(Vec<ZkPath>),
+    /// The access list there shuts us out.
+    Locked(ZkPath, Error),
+}
+
+/// On which conditions a mirror is written.
+pub(super) struct Terms<'a> {
+    pub(super) shared: &'a Shared,
+    /// Who it is.
+    pub(super) identity: Identity,
+    /// The versions of the fences that are held.
+    pub(super) fences: Vec<i32>,
+    /// From when the first's state is.
+    pub(super) moment: u64,
+    /// How far the first was at least, for the fences to keep.
+    pub(super) record: Option<Record>,
+    pub(super) deadline: Deadline,
+}
+
+impl Mirror {
+    /// Carries out a plan, and moves the fences even if it is empty: what is older must not follow.
+    pub(super) async fn write(
+        &self,
+        held: &mut Held<'_>,
+        wanted: &[ZkPath],
+        terms: Terms<'_>,
+        plan: Plan,
+    ) -> Result<Attempt, Error> {
+        let Terms { shared, identity, mut fences, moment, record, deadline } = terms;
+        let home = &shared.home;
+        let record = record.map(|record| record.to_bytes()).unwrap_or_default();
+        let ends = Ends { home, identity: &identity, deadline };
+        for list in plan.opened {
+            if let Some(refused) = self.set_list(list, &ends).await? {
+                return Ok(refused);
+            }
+        }
+        for chunk in chunks(plan.ops) {
+            let mut ops = vec![home.check(&identity)];
+            ops.extend(held.iter().zip(&fences).map(|((number, _), version)| MultiOp::Set {
+                path: home.fence(*number),
+                data: record.clone(),
+                version: Version::Exact(*version),
+            }));
+            let ahead = ops.len();
+            ops.extend(chunk.iter().cloned());
+            match self.call(Op::Multi(ops), home.path(), deadline).await {
+                Ok(Reply::Multi(replies)) => {
+                    let sets = replies.iter().skip(1);
+                    for ((version, reply), (_, fence)) in
+                        fences.iter_mut().zip(sets).zip(held.iter_mut())
+                    {
+                        if let MultiReply::Set(stat) = reply {
+                            *version = stat.version;
+                            fence.moved(stat.version, moment);
+                        }
+                    }
+                }
+                Ok(_) => return Err(odd()),
+                Err(err) => {
+                    held.iter_mut().for_each(|(_, fence)| fence.forget());
+                    let op = err.index().and_then(|index| chunk.get(index.checked_sub(ahead)?));
+                    return self.refused(err, op, &ends).await;
+                }
+            }
+        }
+        for list in plan.acls {
+            if let Some(refused) = self.set_list(list, &ends).await? {
+                return Ok(refused);
+            }
+        }
+        if plan.again {
+            return Ok(Attempt::Conflict);
+        }
+        for path in wanted {
+            let number = Home::fence_of(path);
+            if let Some((_, fence)) = held.iter_mut().find(|(held, _)| *held == number) {
+                fence.agreed(path, moment);
+            }
+        }
+        Ok(Attempt::Done)
+    }
+
+    /// Sets an access list, which no multi can, so its conditions are looked at right behind it; `None`
+    /// when that was well.
+    async fn set_list(&self, list: List, ends: &Ends<'_>) -> Result<Option<Attempt>, Error> {
+        let List { path, acl, there } = list;
+        let op = Op::SetAcl { acl, version: Version::Exact(there.aversion) };
+        let set = self.call(op, &path, ends.deadline);
+        let check = Op::Multi(vec![ends.home.check(ends.identity)]);
+        let check = self.call(check, ends.home.path(), ends.deadline);
+        match set.await {
+            // If it is another node by now, or on another quorum, this was not meant for it.
+            Ok(Reply::Stat(stat)) if stat.czxid == there.czxid => match check.await {
+                Ok(_) => Ok(None),
+                Err(err) => self.refused(err, None, ends).await.map(Some),
+            },
+            Ok(Reply::Stat(_)) => Ok(Some(Attempt::Conflict)),
+            Ok(_) => Err(odd()),
+            Err(err) => self.refused(err, None, ends).await.map(Some),
+        }
+    }
+
+    /// What follows when a write was refused, or its outcome is not known; `op` is the step at fault.
+    async fn refused(
+        &self,
+        err: Error,
+        op: Option<&MultiOp>,
+        ends: &Ends<'_>,
+    ) -> Result<Attempt, Error> {
+        match (err.kind(), op) {
+            // What the set's tree stands on is nobody's, and stays for good.
+            (ErrorKind::NoNode, Some(MultiOp::Create { path, .. }))
+                if path.parent().is_some_and(|parent| ends.home.is_above(&parent)) =>
+            {
+                self.make_bottom(path, ends).await?;
+                Ok(Attempt::Conflict)
+            }
+            // The parent is missing here, too.
+            (ErrorKind::NoNode, Some(MultiOp::Create { path, .. })) => {
+                Ok(Attempt::Wider(path.parent().into_iter().collect()))
+            }
+            // The first has no node there, so none below it either.
+            (ErrorKind::NotEmpty, Some(MultiOp::Delete { path, .. })) => {
+                let asked = Op::Children(LeaveWatch::No);
+                let names = match self.call(asked, path, ends.deadline).await {
+                    Ok(Reply::Children(children, _)) => children.names,
+                    Ok(_) => return Err(odd()),
+                    Err(err) if err.kind() == ErrorKind::NoNode => Vec::new(),
+                    Err(err) => return Err(err),
+                };
+                Ok(Attempt::Wider(names.iter().map(|name| path.child(name)).collect()))
+            }
+            (ErrorKind::NoAuth, Some(MultiOp::Set { path, .. })) => {
+                Ok(Attempt::Locked(path.clone(), err))
+            }
+            // Who may come and go, the parent says.
+            (
+                ErrorKind::NoAuth,
+                Some(MultiOp::Create { path, .. } | MultiOp::Delete { path, .. }),
+            ) => match path.parent() {
+                Some(parent) => Ok(Attempt::Locked(parent, err)),
+                None => Err(err),
+            },
+            (
+                ErrorKind::NoNode
+                | ErrorKind::NodeExists
+                | ErrorKind::BadVersion
+                | ErrorKind::NotEmpty
+                | ErrorKind::OutcomeUnknown,
+                _,
+            ) => Ok(Attempt::Conflict),
+            _ => Err(err),
+        }
+    }
+
+    /// Creates what is above the tree of the set, as far as it is missing down to the parent of `path`.
+    async fn make_bottom(&self, path: &ZkPath, ends: &Ends<'_>) -> Result<(), Error> {
+        let above = std::iter::successors(path.parent(), ZkPath::parent);
+        let mut above: Vec<ZkPath> = above.filter(|path| !path.is_root()).collect();
+        above.reverse();
+        for path in above {
+            let op = Op::Create { data: Bytes::new(), options: Mode::Persistent.into() };
+            match self.call(op, &path, ends.deadline).await {
+                Err(err) if err.kind() != ErrorKind::NodeExists => return Err(err),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&self, op: Op, path: &ZkPath, deadline: Deadline) -> Pending<Reply> {
+        let mut request = Request::new(op, path.clone());
+        request.deadline = deadline;
+        self.quorum.conn.call(request)
+    }
+}
+
+/// What all requests of one attempt share.
+struct Ends<'a> {
+    home: &'a Home,
+    identity: &'a Identity,
+    deadline: Deadline,
+}
+
+/// What goes into one multi each; at least one, even for nothing.
+fn chunks(ops: Vec<MultiOp>) -> Vec<Vec<MultiOp>> {
+    let mut chunks = vec![Vec::new()];
+    let mut bytes = 0;
+    for op in ops {
+        let size = op.wire_size();
+        // Invariant: there is always a last one.
+        let full = chunks.last().is_some_and(|chunk| {
+            !chunk.is_empty() && (chunk.len() >= STEPS || bytes + size > BYTES)
+        });
+        if full {
+            chunks.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(op);
+        }
+    }
+    chunks
+}
+
+fn odd() -> Error {
+    Error::new("mirror", "", ErrorKind::Unexpected)
+        .with_detail("the connection answered another question")
+}
