@@ -1,6 +1,6 @@
 //! `zk who`: who holds a lock and who waits for it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use crate::conn::{Conn, ConnExt as _};
+use crate::deadline::wall_clock;
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
 use crate::recipes::{Contender, LockMode, LockNames, contenders};
@@ -196,9 +197,8 @@ fn plain(text: &str) -> String {
 }
 
 fn age(contender: &Contender) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let since = Duration::from_millis(contender.stat.ctime.try_into().unwrap_or(0));
-    let age = Duration::from_secs(now.saturating_sub(since).as_secs());
+    let age = Duration::from_secs(wall_clock().saturating_sub(since).as_secs());
     humantime::format_duration(age).to_string()
 }
 
