@@ -33,7 +33,7 @@ use super::quorum::Quorum;
 use crate::conn::{Conn as _, ConnExt as _};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::node::{Mode, Version};
+use crate::node::{Acl, Mode, Stat, Version};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::request::{MAX_REQUEST, MultiOp, MultiReply, Op, Reply, Request};
@@ -363,6 +363,20 @@ impl Mirror {
                 Err(err) => {
                     held.iter_mut().for_each(|(_, fence)| fence.forget());
                     let op = err.index().and_then(|index| chunk.get(index.checked_sub(ahead)?));
+                    if err.kind() == ErrorKind::NoAuth
+                        && let Some(op) = op
+                        && let Some((path, acl, there)) = governing(op, &plan.acls)
+                    {
+                        // With the list that the first has it may be allowed; it is looked at again.
+                        let op = Op::SetAcl {
+                            acl: acl.clone(),
+                            version: Version::Exact(there.aversion),
+                        };
+                        return match self.call(op, path, job.deadline).await {
+                            Ok(_) => Ok(Attempt::Conflict),
+                            Err(err) => self.refused(err, None).await,
+                        };
+                    }
                     return self.refused(err, op).await;
                 }
             }
@@ -462,6 +476,19 @@ fn pair<'a>(
         mirror: mirror.get(path).cloned().unwrap_or_default(),
         mode,
     }
+}
+
+/// The new access list that says whether `op` may be done: that of the node for its data, and of its
+/// parent for its being there.
+fn governing<'a>(
+    op: &MultiOp,
+    acls: &'a [(ZkPath, Vec<Acl>, Stat)],
+) -> Option<&'a (ZkPath, Vec<Acl>, Stat)> {
+    let path = match op {
+        MultiOp::Create { path, .. } | MultiOp::Delete { path, .. } => path.parent()?,
+        op => op.path().clone(),
+    };
+    acls.iter().find(|(of, ..)| *of == path)
 }
 
 /// What goes into one multi each; at least one, even for nothing.
