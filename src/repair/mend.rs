@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use futures::future::join_all;
+
 use super::compare::{Suspect, blamed, is_of_quorum};
 use super::quorums::{Quorums, Told};
 use super::{Difference, Kind};
@@ -70,21 +72,16 @@ impl Waves {
     }
 
     /// Carries them out, all mirrors side by side, and asks before each wave who the quorums are.
-    ///
-    /// # Errors
-    ///
-    /// When nothing more may be written.
-    pub(super) async fn carry_out(
-        mut self,
-        quorums: &mut Quorums,
-        told: &mut Told,
-    ) -> Result<(), Error> {
-        loop {
+    pub(super) async fn carry_out(mut self, quorums: &mut Quorums, told: &mut Told) -> Done {
+        let mut dealt = Vec::new();
+        let outcome = loop {
             self.0.retain(|number, waves| quorums.answers(*number) && !waves.is_empty());
             if self.0.is_empty() {
-                return Ok(());
+                break Ok(());
             }
-            quorums.check(told).await?;
+            if let Err(err) = quorums.check(told).await {
+                break Err(err);
+            }
             let mut round = Vec::new();
             for (number, waves) in &mut self.0 {
                 if let Some(wave) = waves.pop_front().filter(|_| quorums.answers(*number)) {
@@ -92,8 +89,9 @@ impl Waves {
                 }
             }
             let mut wrong = None;
-            for (number, mended) in futures::future::join_all(round).await {
+            for (number, mended) in join_all(round).await {
                 told.extend(mended.told);
+                dealt.extend(mended.dealt.into_iter().map(|path| (number, path)));
                 match mended.failed {
                     Some(err) if err.kind() == ErrorKind::WrongQuorum => wrong = Some(err),
                     Some(err) => {
@@ -104,15 +102,25 @@ impl Waves {
                 }
             }
             if let Some(err) = wrong {
-                return Err(err);
+                break Err(err);
             }
-        }
+        };
+        Done { dealt, outcome }
     }
+}
+
+/// What carrying out came to.
+pub(super) struct Done {
+    /// Where, on which mirror, something was mended, or told not to be.
+    pub(super) dealt: Vec<(usize, ZkPath)>,
+    /// An error when nothing more may be written.
+    pub(super) outcome: Result<(), Error>,
 }
 
 #[derive(Default)]
 struct Mended {
     told: Told,
+    dealt: Vec<ZkPath>,
     /// Why this mirror cannot be mended any further.
     failed: Option<Error>,
 }
@@ -140,7 +148,10 @@ async fn mend(quorums: &Quorums, number: usize, wave: Wave) -> (usize, Mended) {
                         mended.failed = Some(err);
                         break;
                     }
-                    Err(err) => mended.told.push(Err(err.at(&path))),
+                    Err(err) => {
+                        mended.told.push(Err(err.at(&path)));
+                        mended.dealt.push(path);
+                    }
                 }
             }
         }
@@ -153,6 +164,7 @@ impl Mended {
         let Task { path, kinds, .. } = task;
         let told = kinds.into_iter().map(|kind| Difference { path: path.clone(), quorum, kind });
         self.told.extend(told.map(Ok));
+        self.dealt.push(path.clone());
     }
 }
 

@@ -309,7 +309,7 @@ impl Walk {
             waves.add(number, tasks, Order::Down);
         }
         let mut mended = Told::new();
-        let done = waves.carry_out(&mut self.quorums, &mut mended).await;
+        let done = waves.carry_out(&mut self.quorums, &mut mended).await.outcome;
         for one in mended.iter().flatten().filter(|one| one.kind == Kind::Acl) {
             let place = Place(one.path.clone());
             // With the new list it may be readable, and what is below it.
@@ -330,15 +330,17 @@ impl Walk {
         self.current = self.extra.values().filter_map(|extra| extra.first().cloned()).min();
         let mut waves = Waves::default();
         for (number, extra) in &mut self.extra {
-            let mut tasks = Vec::new();
-            while tasks.len() < DELETED
-                && let Some(Place(path)) = extra.pop_last()
-            {
-                tasks.push(Task { path, kinds: BTreeSet::from([Kind::Extra]), size: 0 });
-            }
-            waves.add(*number, tasks, Order::Up);
+            let some = extra.iter().rev().take(DELETED).cloned();
+            let task = |Place(path)| Task { path, kinds: BTreeSet::from([Kind::Extra]), size: 0 };
+            waves.add(*number, some.map(task).collect(), Order::Up);
         }
-        waves.carry_out(&mut self.quorums, told).await
+        let done = waves.carry_out(&mut self.quorums, told).await;
+        for (number, path) in done.dealt {
+            if let Some(extra) = self.extra.get_mut(&number) {
+                extra.remove(&Place(path));
+            }
+        }
+        done.outcome
     }
 }
 
