@@ -48,6 +48,9 @@
 //! Each write to a mirror is that of [`GlobalConn`]: bound to the mirror's fences, with what the first
 //! holds at that moment. So clients may go on meanwhile, and so may other repairs.
 //!
+//! A repair of the whole tree (`/`) in one go that ends without an error notes on each mirror that it is
+//! complete: it may be made the first.
+//!
 //! # How it deletes
 //!
 //! Nodes that only a mirror has are deleted last: after the first was listed completely, and then
@@ -151,6 +154,7 @@ struct Start {
     top: ZkPath,
     from: Option<ZkPath>,
     verb: Verb,
+    is_whole: bool,
 }
 
 /// Tells in what the mirrors of `conn` differ from the first, at `path` and below. Nothing is
@@ -190,7 +194,8 @@ impl Repair {
     fn new(conn: &Arc<GlobalConn>, top: impl IntoPath, verb: Verb) -> Result<Self, Error> {
         let top = top.into_path().map_err(|err| err.during(verb.name()))?;
         let progress = Progress { next: Some(top.clone()), waiting: 1, ..Progress::default() };
-        let start = Start { conn: conn.clone(), top, from: None, verb };
+        let is_whole = top.is_root();
+        let start = Start { conn: conn.clone(), top, from: None, verb, is_whole };
         let stream = futures::stream::empty().boxed();
         Ok(Repair { stream, progress: Arc::new(Mutex::new(progress)), start: Some(start) })
     }
@@ -204,6 +209,16 @@ impl Repair {
             let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
             progress.next = Some(path.clone());
             start.from = Some(path);
+        }
+        self
+    }
+
+    /// The same, of all that the set is there for: with nothing left to do below this path, a mirror
+    /// is complete.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_all(mut self) -> Self {
+        if let Some(start) = &mut self.start {
+            start.is_whole = true;
         }
         self
     }
@@ -228,8 +243,9 @@ impl Stream for Repair {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(start) = self.start.take() {
-            let Start { conn, top, from, verb } = start;
-            let state = (Walk::new(&conn, top, from, verb), VecDeque::new(), self.progress.clone());
+            let Start { conn, top, from, verb, is_whole } = start;
+            let walk = Walk::new(&conn, top, from, verb, is_whole);
+            let state = (walk, VecDeque::new(), self.progress.clone());
             let steps = futures::stream::unfold(state, |(mut walk, mut told, progress)| async {
                 loop {
                     let one = told.pop_front();

@@ -15,8 +15,8 @@ use support::soon;
 use support::tapped::{Outcome, TappedSet};
 use zkcells::repair::{self, Kind};
 use zkcells::{
-    Acl, Conn as _, ConnExt as _, CreateOptions, Error, ErrorKind, Mode, MultiOp, Op, Pending,
-    Perms, Read, Request, Version, ZkPath, tree,
+    Acl, Conn as _, ConnExt as _, CreateOptions, Error, ErrorKind, Mode, Multi, MultiOp, Op,
+    Pending, Perms, Promotion, Read, Request, Version, ZkPath, tree,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -267,26 +267,41 @@ async fn data_is_mended_before_a_list_that_then_shuts_us_out() {
 
 // --- who they are -----------------------------------------------------------------------------
 
-/// What a quorum may turn out to be, besides what it was.
+/// Makes a quorum what it may turn out to be while nobody looks.
 async fn other_identity(set: &TappedSet, quorum: usize, wrong: &str) {
+    const HOME: &str = "/zkcells/global";
     let conn = set.quorums[quorum].connect();
-    let own = conn.get("/zkcells/global").await.unwrap().data;
-    let own = String::from_utf8(own.to_vec()).unwrap();
-    let data = match wrong {
-        "missing" => return tree::remove_all(&conn, "/zkcells").await.map(drop).unwrap(),
-        "newer" => own.replace("\"epoch\":1", "\"epoch\":2"),
-        "two" if quorum == 0 => own.replace("\"first\"", "\"mirror\""),
-        "two" => own.replace("\"mirror\"", "\"first\""),
-        _ => own.replace("\"set\":\"", "\"set\":\"x"),
+    if wrong == "missing" {
+        tree::remove_all(&conn, "/zkcells").await.unwrap();
+        return;
+    }
+    let data = conn.get(HOME).await.unwrap().data;
+    let mut own: serde_json::Value = serde_json::from_slice(&data).unwrap();
+    let name = |own: &serde_json::Value| {
+        let part = |key: &str| own[key].to_string().replace('"', "");
+        let parts = ["set", "epoch", "term", "role", "incarnation"].map(part);
+        format!("{HOME}/is-{}", parts.join("-"))
     };
-    assert_ne!(data, own);
-    conn.set("/zkcells/global", data, Version::Any).await.unwrap();
+    let before = name(&own);
+    match wrong {
+        "newer" => (own["epoch"], own["term"]) = (2.into(), "2".into()),
+        "two" => own["term"] = "2".into(),
+        "twice" if quorum == 0 => own["role"] = "mirror".into(),
+        "twice" => own["role"] = "first".into(),
+        "empty meanwhile" => own["incarnation"] = "2".into(),
+        _ => own["set"] = "2".into(),
+    }
+    let multi = Multi::new()
+        .set(HOME, own.to_string(), Version::Any)
+        .delete(before, Version::Any)
+        .create(name(&own), "", Mode::Persistent);
+    conn.multi(multi).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_repair_ends_as_soon_as_a_quorum_is_another_and_writes_nothing_more() {
     for quorum in 0..3 {
-        for wrong in ["missing", "newer", "two", "foreign"] {
+        for wrong in ["missing", "newer", "two", "twice", "foreign", "empty meanwhile"] {
             let set = spoilt(WAIT).await;
             let mut repair = repair::repair(&set.conn, "/").unwrap();
             // The first batch is mended.
@@ -331,7 +346,8 @@ async fn nothing_is_deleted_once_another_is_the_first() {
     let set = spoilt(WAIT).await;
     let mut repair = repair::repair(&set.conn, "/").unwrap();
     Outcome::first(mended - 1, &mut repair).await;
-    set.another().conn.promote(3).await.unwrap();
+    let word = Promotion::default().though_incomplete();
+    set.another().conn.promote_with(3, &word).await.unwrap();
     let before = [set.dump(2).await, set.dump(3).await];
     let outcome = Outcome::of(&mut repair).await;
     assert!(outcome.told.is_empty(), "{:?}", outcome.told);
@@ -354,6 +370,45 @@ async fn a_mirror_that_was_away_and_is_the_first_by_now_ends_it() {
     let outcome = Outcome::of(&mut repair).await;
     assert!(said > 0 && outcome.has_error(&["quorum 3", "epoch 2"]), "{outcome:?}");
     assert!(set.dump(2).await.contains_key("/a/b"));
+}
+
+#[tokio::test]
+async fn a_mirror_is_complete_after_a_repair_of_everything_and_not_before() {
+    let complete = async |set: &TappedSet| -> Vec<bool> {
+        let all = set.conn.status().await;
+        all.into_iter().map(|one| one.identity.unwrap().complete).collect()
+    };
+    let set = spoilt(BRIEFLY).await;
+    tree::remove_all(&set.quorums[1].connect(), "/zkcells").await.unwrap();
+    set.conn.init().await.unwrap();
+    assert!(!complete(&set).await[1]);
+    // A comparison, a part, the rest of one, one that was ended, or had errors.
+    Outcome::of(&mut repair::diff(&set.conn, "/").unwrap()).await;
+    Outcome::of(&mut repair::repair(&set.conn, "/t").unwrap()).await;
+    Outcome::first(1, &mut repair::repair(&set.conn, "/").unwrap()).await;
+    set.taps[0].hook(|request| match request.op {
+        Op::Acl if request.path == "/t/1" => failing(request, ErrorKind::NoAuth),
+        _ => None,
+    });
+    Outcome::of(&mut repair::repair(&set.conn, "/").unwrap()).await;
+    set.taps[0].unhook();
+    set.taps[2].line.lose_connection();
+    Outcome::of(&mut repair::repair(&set.conn, "/").unwrap()).await;
+    set.taps[2].line.join();
+    Outcome::of(&mut repair::repair(&set.conn, "/").unwrap().from(path("/t"))).await;
+    assert!(!complete(&set).await[1]);
+    let outcome = Outcome::of(&mut repair::repair(&set.conn, "/").unwrap()).await;
+    assert!(outcome.errors.is_empty(), "{outcome:?}");
+    assert_eq!(complete(&set).await, [true; 3]);
+    // One that came back empty, and in again, while it was repaired, is not.
+    let mut repair = repair::repair(&set.conn, "/").unwrap();
+    set.quorums[1].connect().set("/t/1", "x", Version::Any).await.unwrap();
+    Outcome::first(1, &mut repair).await;
+    tree::remove_all(&set.quorums[1].connect(), "/zkcells").await.unwrap();
+    set.another().conn.init().await.unwrap();
+    let outcome = Outcome::of(&mut repair).await;
+    assert!(outcome.has_error(&["quorum 2", "another by now"]), "{outcome:?}");
+    assert!(!complete(&set).await[1]);
 }
 
 // --- deletes ----------------------------------------------------------------------------------

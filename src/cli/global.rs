@@ -265,7 +265,12 @@ impl Set {
 async fn tree(context: &mut Context, set: &Set, tree: Tree) -> Result<(), Stop> {
     let failed = |err: Error| Stop::Failed(err.during(VERB));
     let does = tree.does;
-    let mut work = does.begin(&set.conn, set.there(&tree.path)?).map_err(failed)?;
+    let top = set.there(&tree.path)?;
+    let is_all = top == *set.cell.mount().to();
+    let mut work = does.begin(&set.conn, top).map_err(failed)?;
+    if is_all {
+        work = work.of_all();
+    }
     if let Some(from) = &tree.from {
         work = work.from(set.there(from)?);
     }

@@ -11,7 +11,7 @@ use futures::future::join_all;
 
 use super::Difference;
 use super::compare::blamed;
-use crate::conn::global::{GlobalConn, Identity, Role};
+use crate::conn::global::{GlobalConn, Identity, QuorumStatus, Role};
 use crate::conn::within::Within;
 use crate::conn::{Conn, ConnExt as _, Pending};
 use crate::error::{Error, ErrorKind};
@@ -26,8 +26,8 @@ pub(super) struct Quorums {
     set: Arc<GlobalConn>,
     all: Vec<One>,
     home: ZkPath,
-    /// Who the first was when it began.
-    identity: Option<Identity>,
+    /// Who they were when it began.
+    seen: Vec<QuorumStatus>,
 }
 
 struct One {
@@ -49,7 +49,7 @@ impl Quorums {
             all: set.quorums().map(one).collect(),
             home: set.options().home.clone(),
             set: set.clone(),
-            identity: None,
+            seen: Vec::new(),
         }
     }
 
@@ -139,26 +139,47 @@ impl Quorums {
     ///
     /// When one is not who it should be, or the first does not answer.
     pub(super) async fn verify(&mut self, told: &mut Told) -> Result<(), Error> {
-        for status in self.set.status().await {
-            match status.wrong {
+        let all = self.set.status().await;
+        for status in &all {
+            match &status.wrong {
                 Some(wrong) if status.number == 1 || wrong.kind() == ErrorKind::WrongQuorum => {
-                    return Err(wrong);
+                    return Err(wrong.clone());
                 }
                 Some(wrong) if self.answers(status.number) => {
-                    told.push(Err(left_out(wrong)));
+                    told.push(Err(left_out(wrong.clone())));
                     self.leave_out(status.number);
                 }
                 _ => {}
             }
-            if let (1, Ok(first)) = (status.number, status.identity) {
-                let known = self.identity.get_or_insert_with(|| first.clone());
-                if !is_same(known, &first) {
-                    let err = Error::new("identity", &self.home, ErrorKind::WrongQuorum);
-                    return Err(err.with_detail(format!(
-                        "quorum 1 was {known}, and is {first} by now: begin again"
-                    )));
-                }
+            if let (Some(before), Ok(now)) = (self.was(status.number), &status.identity)
+                && !before.is(now)
+            {
+                let err = Error::new("identity", &self.home, ErrorKind::WrongQuorum);
+                return Err(err.with_detail(format!(
+                    "quorum {} was {before}, and is another by now: begin again",
+                    status.number
+                )));
             }
+        }
+        if self.seen.is_empty() {
+            self.seen = all;
+        }
+        Ok(())
+    }
+
+    /// Who a quorum was when it began, if it said so.
+    fn was(&self, number: usize) -> Option<&Identity> {
+        self.seen.iter().find(|seen| seen.number == number)?.identity.as_ref().ok()
+    }
+
+    /// Notes that all mirrors hold all that the first holds.
+    ///
+    /// # Errors
+    ///
+    /// When one is not who it was when it began, or does not answer.
+    pub(super) async fn completed(&self) -> Result<(), Error> {
+        for number in self.mirrors() {
+            self.set.completed(number, &self.seen).await?;
         }
         Ok(())
     }
@@ -213,10 +234,15 @@ impl Quorums {
     /// Whether a quorum with this identity is who it was when it began.
     fn is_right(&self, index: usize, said: Option<Bytes>) -> bool {
         let own = said.and_then(|data| serde_json::from_slice::<Identity>(&data).ok());
-        let (Some(own), Some(first)) = (own, &self.identity) else { return false };
-        match index {
-            0 => is_same(&own, first),
-            _ => own.set == first.set && own.epoch == first.epoch && own.role == Role::Mirror,
+        match (own, self.was(index + 1), self.was(1)) {
+            (Some(own), Some(before), _) => own.is(before),
+            // It was away when it began.
+            (Some(own), None, Some(first)) => {
+                let role = Role::Mirror;
+                (own.role, &own.set, own.epoch, &own.term)
+                    == (role, &first.set, first.epoch, &first.term)
+            }
+            _ => false,
         }
     }
 
@@ -227,10 +253,6 @@ impl Quorums {
             None => false,
         }
     }
-}
-
-fn is_same(one: &Identity, other: &Identity) -> bool {
-    (&one.set, one.epoch, one.role) == (&other.set, other.epoch, other.role)
 }
 
 fn left_out(err: Error) -> Error {

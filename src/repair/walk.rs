@@ -56,6 +56,8 @@ pub(super) struct Walk {
     from: Option<Place>,
     verb: Verb,
     is_begun: bool,
+    /// Whether it is to go through all that there is, and that is not noted yet.
+    is_whole: bool,
     /// What has not been compared.
     waiting: BTreeSet<Place>,
     /// What only mirrors have, to be deleted in the end.
@@ -78,6 +80,7 @@ impl Walk {
         top: ZkPath,
         from: Option<ZkPath>,
         verb: Verb,
+        is_whole: bool,
     ) -> Self {
         let mut walk = Walk {
             quorums: Quorums::new(conn),
@@ -86,6 +89,7 @@ impl Walk {
             from: from.map(Place),
             verb,
             is_begun: false,
+            is_whole,
             extra: BTreeMap::new(),
             again: BTreeSet::new(),
             is_complete: true,
@@ -107,6 +111,9 @@ impl Walk {
             self.compare(&mut told).await
         } else if self.extra.values().any(|extra| !extra.is_empty()) {
             self.delete(&mut told).await
+        } else if self.is_whole() {
+            self.is_whole = false;
+            self.quorums.completed().await
         } else {
             return None;
         };
@@ -139,6 +146,15 @@ impl Walk {
         }
         // What a server that lags behind shows could be as old as that.
         self.quorums.sync(told).await
+    }
+
+    /// Whether it has made all mirrors hold all that the first holds.
+    fn is_whole(&self) -> bool {
+        self.is_whole
+            && self.verb == Verb::Repair
+            && self.from.is_none()
+            && self.progress.failed == 0
+            && self.undone.is_none()
     }
 
     /// Where it begins.
