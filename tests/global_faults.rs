@@ -493,41 +493,74 @@ async fn an_old_first_that_was_away_while_another_was_made_comes_back_as_a_mirro
 
 // --- random faults ----------------------------------------------------------------------------
 
+/// What breaks at random.
+const BREAKS: [&str; 8] = [
+    "kill",
+    "stop",
+    "cut off",
+    "black hole",
+    "sessions ended",
+    "cut",
+    "reply lost",
+    "request lost",
+];
+
+/// How often each of them hit each quorum.
+#[derive(Default)]
+struct Broken([[usize; 3]; BREAKS.len()]);
+
+impl Broken {
+    fn total(&self) -> usize {
+        self.0.iter().flatten().sum()
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let each = BREAKS.iter().zip(self.0).map(|(what, [a, b, c])| format!("{what} {a}/{b}/{c}"));
+        write!(f, "{} faults by quorum: {}", self.total(), each.collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// Breaks something at random, and mends it.
-async fn break_something(sites: &Sites, random: &mut fastrand::Rng) {
-    let index = random.usize(..3);
+async fn break_something(sites: &Sites, random: &mut fastrand::Rng, broken: &mut Broken) {
+    let (index, what) = (random.usize(..3), random.usize(..BREAKS.len()));
+    broken.0[what][index] += 1;
     let Site { ensemble, proxy } = &sites.0[index];
     let pause = Duration::from_millis(random.u64(100..700));
-    match random.u32(..9) {
-        0 => {
+    match BREAKS[what] {
+        "kill" => {
             ensemble.kill(1);
             tokio::time::sleep(pause).await;
             sites.restart(index).await;
         }
-        1 => {
+        "stop" => {
             ensemble.stop(1);
             tokio::time::sleep(pause).await;
             ensemble.cont(1);
         }
-        2 => {
+        "cut off" => {
             proxy.refuse();
             proxy.cut();
             tokio::time::sleep(pause).await;
             proxy.join();
         }
-        3 => {
+        "black hole" => {
             let ways = [Direction::ToServer, Direction::ToClient, Direction::Both];
             proxy.black_hole(ways[random.usize(..3)]);
             tokio::time::sleep(pause).await;
             proxy.cut();
             proxy.heal();
         }
-        4 => drop(proxy.end_sessions().await),
-        5 => proxy.cut(),
-        6 | 7 => proxy.swallow_reply(OpKind::Write),
+        "sessions ended" => drop(proxy.end_sessions().await),
+        "cut" => proxy.cut(),
+        "reply lost" => proxy.swallow_reply(OpKind::Write),
         _ => proxy.drop_request(OpKind::Write),
     }
 }
+
+/// On how many nodes at a time clients work while things break.
+const PLACES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledged() {
@@ -543,13 +576,12 @@ async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledg
             Ok::<_, Error>(Arc::new(Within::new(client, wait)) as Arc<dyn Conn>)
         }
     };
-    let workload = Workload::new(random.u64(..)).with_clients(4);
-    let mut broken = 0;
+    let workload = Workload::new(random.u64(..)).with_clients(4).with_keys(PLACES);
+    let mut broken = Broken::default();
     let faults = async {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(seconds) {
-            break_something(&sites, &mut random).await;
-            broken += 1;
+            break_something(&sites, &mut random, &mut broken).await;
             tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
         }
         sites.mend().await;
@@ -558,14 +590,27 @@ async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledg
     };
     // Its clients are gone when this is over, and what they owe with them.
     let (history, ()) = workload.run(&home.at("/registers"), connect, faults).await.unwrap();
-    let report = history.check();
-    println!("random faults: {broken} in {seconds} s; {report}");
     let conn = sites.client(&home);
     let mended = mend(&conn, &home.root).await;
-    println!("random faults: {mended} mended");
     assert_eq!(diff(&conn, &home.root).await, []);
+    // What there is in the end belongs to the history, too: on the first, and so on all.
+    let last = history.conn(conn.clone());
+    let turns = history.check().keys;
+    for (place, turn) in (0..PLACES).flat_map(|place| (0..turns).map(move |turn| (place, turn))) {
+        let node = home.at(&format!("/registers/register-{place}-{turn}"));
+        last.sync(&node).await.unwrap();
+        match last.get(&node).await {
+            Err(err) if err.kind() != ErrorKind::NoNode => panic!("{err}"),
+            _ => {}
+        }
+    }
+    let report = history.check();
+    println!("random faults: {seconds} s, {broken}; {report}; {mended} nodes repaired");
     let first = report.violations.first();
     assert!(first.is_none(), "{}", first.unwrap());
-    assert!(report.done > 50 && broken > 3, "{report}");
+    assert!(report.done > 50 && broken.total() > 3, "{report}");
+    // Given the time, whatever breaks has broken on each quorum.
+    let is_long = seconds >= 180;
+    assert!(!is_long || broken.0.iter().flatten().all(|count| *count > 0), "{broken}");
     conn.close().await.unwrap();
 }

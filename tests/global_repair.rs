@@ -16,7 +16,7 @@ use support::tapped::{Outcome, TappedSet};
 use zkcells::repair::{self, Kind};
 use zkcells::{
     Acl, Conn as _, ConnExt as _, CreateOptions, Error, ErrorKind, Mode, Multi, MultiOp, Op,
-    Pending, Perms, Promotion, Read, Request, Version, ZkPath, tree,
+    Pending, Perms, Promotion, Read, Reads, Request, Version, Within, ZkPath, tree,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -546,6 +546,37 @@ async fn what_never_stands_still_is_said_to_change_and_not_to_differ() {
     let outcome = Outcome::of(&mut repair::repair(&set.conn, "/").unwrap()).await;
     assert!(outcome.errors.is_empty(), "{outcome:?}");
     assert_eq!(outcome.told, [("/wrong".to_string(), 2, Kind::Data)]);
+}
+
+#[tokio::test]
+async fn reads_that_compare_do_not_call_a_change_a_difference_nor_hide_what_fails() {
+    let plain = TappedSet::new(WAIT).await;
+    plain.conn.create("/a", "0", Mode::Persistent).await.unwrap();
+    let options = plain.conn.options().clone().with_reads(Reads::Compare);
+    let set = TappedSet::with(plain.quorums.clone(), options);
+    let briefly = Within::new(set.conn.clone(), BRIEFLY);
+    let (writer, count) = (plain.quorums[0].connect(), AtomicUsize::new(1));
+    set.taps[0].hook(move |request| {
+        if matches!(request.op, Op::Get(_)) && request.path == "/a" {
+            let data = format!("{}", count.fetch_add(1, Ordering::SeqCst));
+            drop(writer.set("/a", data, Version::Any));
+        }
+        None
+    });
+    let err = soon("an answer", briefly.get("/a")).await.unwrap_err();
+    assert_eq!((err.kind(), err.path()), (ErrorKind::Contended, "/a"), "{err}");
+    // It differs, and then one of them fails between two looks.
+    for quorum in [0, 1] {
+        set.taps.iter().for_each(|tap| tap.unhook());
+        assert_eq!(briefly.get("/a").await.unwrap_err().kind(), ErrorKind::Diverged);
+        set.taps[quorum].hook(|request| match request.op {
+            Op::Sync => failing(request, ErrorKind::ConnectionLoss),
+            _ => None,
+        });
+        let err = briefly.get("/a").await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::ConnectionLoss, "{err}");
+        assert!(err.to_string().contains(&format!("quorum {}", quorum + 1)), "{err}");
+    }
 }
 
 // --- quorums that go away ---------------------------------------------------------------------

@@ -73,6 +73,10 @@ impl TappedSet {
     }
 
     pub fn over(quorums: [MemoryQuorum; 3], wait: Duration) -> TappedSet {
+        TappedSet::with(quorums, GlobalOptions::default().with_wait(wait))
+    }
+
+    pub fn with(quorums: [MemoryQuorum; 3], options: GlobalOptions) -> TappedSet {
         let taps: Vec<_> = quorums
             .iter()
             .map(|quorum| {
@@ -81,7 +85,7 @@ impl TappedSet {
             })
             .collect();
         let conns = taps.iter().map(|tap| tap.clone() as Arc<dyn Conn>);
-        let conn = Arc::new(GlobalConn::new(conns, GlobalOptions::default().with_wait(wait)));
+        let conn = Arc::new(GlobalConn::new(conns, options));
         TappedSet { quorums, taps, conn }
     }
 
