@@ -559,8 +559,42 @@ async fn break_something(sites: &Sites, random: &mut fastrand::Rng, broken: &mut
     }
 }
 
-/// On how many nodes at a time clients work while things break.
+/// On how many nodes at a time clients work while things break, and how many clients.
 const PLACES: usize = 3;
+const CLIENTS: usize = 4;
+
+/// A client that dies now and then, with all that it still knew to be missing on a mirror.
+#[derive(Debug)]
+struct Mortal {
+    life: std::sync::Mutex<Arc<dyn Conn>>,
+    wait: Duration,
+}
+
+impl Mortal {
+    fn new(client: Arc<GlobalConn>, wait: Duration) -> Arc<Mortal> {
+        Arc::new(Mortal { life: std::sync::Mutex::new(Arc::new(Within::new(client, wait))), wait })
+    }
+
+    fn dies(&self, next: Arc<GlobalConn>) {
+        *self.life.lock().unwrap() = Arc::new(Within::new(next, self.wait));
+    }
+}
+
+impl Conn for Mortal {
+    fn call(&self, request: zkcells::Request) -> zkcells::Pending<zkcells::Reply> {
+        self.life.lock().unwrap().call(request)
+    }
+
+    fn close(&self) -> zkcells::Pending<()> {
+        self.life.lock().unwrap().close()
+    }
+}
+
+impl std::fmt::Display for Mortal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.life.lock().unwrap().fmt(f)
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledged() {
@@ -568,28 +602,47 @@ async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledg
     let home = Home::new(&sites).await;
     let mut random = random("random faults");
     let seconds = std::env::var("ZKCELLS_SECONDS").map_or(6, |text| text.parse().unwrap());
-    let connect = |number: usize| {
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
         let client = sites.client(&home);
-        async move {
-            client.session("/").await?;
-            let wait = Duration::from_millis(500 + 300 * number as u64);
-            Ok::<_, Error>(Arc::new(Within::new(client, wait)) as Arc<dyn Conn>)
-        }
+        client.session("/").await.unwrap();
+        clients.push(Mortal::new(client, Duration::from_millis(500 + 300 * number as u64)));
+    }
+    let connect = |number: usize| {
+        let client: Arc<dyn Conn> = clients[number].clone();
+        async { Ok::<_, Error>(client) }
     };
-    let workload = Workload::new(random.u64(..)).with_clients(4).with_keys(PLACES);
-    let mut broken = Broken::default();
+    let workload = Workload::new(random.u64(..))
+        .with_clients(CLIENTS)
+        .with_keys(PLACES)
+        .with_calls_per_key(40);
+    let (mut broken, mut deaths) = (Broken::default(), 0);
+    let mut other = fastrand::Rng::with_seed(random.u64(..));
     let faults = async {
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(seconds) {
-            break_something(&sites, &mut random, &mut broken).await;
-            tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
-        }
+        let goes_on = || begun.elapsed() < Duration::from_secs(seconds);
+        let breaking = async {
+            while goes_on() {
+                break_something(&sites, &mut random, &mut broken).await;
+                tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
+            }
+        };
+        // While something is broken, too.
+        let dying = async {
+            while goes_on() {
+                tokio::time::sleep(Duration::from_millis(other.u64(100..900))).await;
+                clients[other.usize(..CLIENTS)].dies(sites.client(&home));
+                deaths += 1;
+            }
+        };
+        join(breaking, dying).await;
         sites.mend().await;
         // The clients go on for a moment, so that what they read last shows what there is.
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
-    // Its clients are gone when this is over, and what they owe with them.
     let (history, ()) = workload.run(&home.at("/registers"), connect, faults).await.unwrap();
+    // The clients are gone, and what they owe with them.
+    clients.clear();
     let conn = sites.client(&home);
     let mended = mend(&conn, &home.root).await;
     assert_eq!(diff(&conn, &home.root).await, []);
@@ -605,7 +658,9 @@ async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledg
         }
     }
     let report = history.check();
-    println!("random faults: {seconds} s, {broken}; {report}; {mended} nodes repaired");
+    println!(
+        "random faults: {seconds} s, {broken}, {deaths} clients dead; {report}; {mended} nodes repaired"
+    );
     let first = report.violations.first();
     assert!(first.is_none(), "{}", first.unwrap());
     assert!(report.done > 50 && broken.total() > 3, "{report}");

@@ -14,9 +14,11 @@ use support::random::{random, rounds};
 use support::soon;
 use support::tapped::{Outcome, TappedSet};
 use zkcells::repair::{self, Kind};
+use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::{
     Acl, Conn as _, ConnExt as _, CreateOptions, Error, ErrorKind, Mode, Multi, MultiOp, Op,
-    Pending, Perms, Promotion, Read, Reads, Request, Version, Within, ZkPath, tree,
+    Pending, Perms, Promotion, Read, Reads, Request, SessionOptions, Version, Within, ZkConn,
+    ZkPath, tree,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -142,7 +144,12 @@ async fn only_what_is_below_the_path_is_touched() {
     assert!(outcome.told.iter().all(|(path, ..)| path.starts_with("/t/0")), "{outcome:?}");
     let left = Outcome::of(&mut repair::diff(&set.conn, "/").unwrap()).await.told;
     assert!(left.iter().all(|(path, ..)| !path.starts_with("/t/0")) && left.len() > 600);
-    // Neither is there anything at the path on the first.
+    // What is above comes along where it is needed.
+    let mut repair = repair::repair(&set.conn, "/t/6/0006").unwrap();
+    let told = Outcome::of(&mut repair).await.told;
+    assert_eq!(told, [("/t/6/0006".to_string(), 2, Kind::Missing)]);
+    assert_eq!(set.quorums[1].connect().children("/t/6").await.unwrap().names, ["0006"]);
+    // There may be nothing at the path on the first.
     let mut repair = repair::repair(&set.conn, "/a/b").unwrap();
     assert_eq!(Outcome::of(&mut repair).await.told.len(), 2);
     assert!(set.quorums[1].connect().exists("/a").await.unwrap().is_some());
@@ -736,4 +743,64 @@ async fn clients_write_on_while_it_is_repaired_and_lose_nothing() {
         assert!(writes > 0);
         set.agrees(&format!("round {round}")).await;
     }
+}
+
+// --- on servers -------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_all_kinds_names_and_sizes_are_compared_and_mended_on_servers() {
+    let (cells, root) = (LocalCells::up().unwrap(), fresh_root());
+    let connect = |cell: &str| ZkConn::new(&cells.addrs(cell).unwrap(), SessionOptions::default());
+    let quorums: Vec<_> =
+        ["nyc", "sjc", "global"].map(|cell| Arc::new(connect(cell).unwrap())).into();
+    let home = path(&format!("/zkcells/{root}"));
+    let options = zkcells::GlobalOptions::default().with_home(home);
+    let conns = quorums.iter().map(|quorum| quorum.clone() as Arc<dyn zkcells::Conn>);
+    let set = Arc::new(zkcells::GlobalConn::new(conns, options));
+    set.init().await.unwrap();
+    let at = |relative: &str| format!("/{root}{relative}");
+    set.create(at(""), "", Mode::Persistent).await.unwrap();
+    let names = ["a b", "ä€漢", "%2F", "-", "..a", "a'b\"c\\", "*?[x]{y}", "local", "zookeeper"];
+    for name in names {
+        set.create(at(&format!("/{name}")), name, Mode::Persistent).await.unwrap();
+        set.create(at(&format!("/{name}/{}", "x".repeat(500))), "", Mode::Persistent)
+            .await
+            .unwrap();
+    }
+    let large = vec![b'x'; 1_040_000];
+    for n in 0..4 {
+        set.create(at(&format!("/large-{n}")), large.clone(), Mode::Persistent).await.unwrap();
+    }
+    set.create(at("/container"), "", Mode::Container).await.unwrap();
+    set.create(at("/container/child"), "", Mode::Persistent).await.unwrap();
+    set.create(at("/ttl"), "", Mode::Ttl(Duration::from_secs(3600))).await.unwrap();
+    set.create(at("/n"), "", Mode::Persistent).await.unwrap();
+    for mode in [Mode::PersistentSequential, Mode::EphemeralSequential, Mode::Ephemeral] {
+        set.create(at("/n/n-"), "", mode).await.unwrap();
+    }
+    let mut diff = repair::diff(&set, at("")).unwrap();
+    let outcome = Outcome::of(&mut diff).await;
+    assert!(outcome.told.is_empty() && outcome.errors.is_empty(), "{outcome:?}");
+    let nodes = 1 + 2 * names.len() + 4 + 2 + 1 + 2;
+    assert_eq!(diff.progress().compared, nodes + 2, "the ephemerals were looked at, too");
+    // One mirror loses all, the other a byte in the middle of much, and has what the first has not.
+    tree::remove_all(&*quorums[1], at("")).await.unwrap();
+    let mut other = large.clone();
+    other[500_000] = b'y';
+    quorums[2].set(at("/large-2"), other, Version::Any).await.unwrap();
+    let ephemeral = set.children(at("/n")).await.unwrap().names;
+    let ephemeral = ephemeral.into_iter().find(|name| name.ends_with('1')).unwrap();
+    quorums[2].create(at(&format!("/n/{ephemeral}")), "", Mode::Persistent).await.unwrap();
+    let outcome = Outcome::of(&mut repair::repair(&set, at("")).unwrap()).await;
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    assert_eq!(outcome.told.len(), nodes + 2, "{:?}", outcome.told);
+    assert!(outcome.told.contains(&(at("/large-2"), 3, Kind::Data)));
+    assert!(outcome.told.contains(&(at(&format!("/n/{ephemeral}")), 3, Kind::Extra)));
+    let first = tree::walk(&*quorums[0], at("")).await.unwrap();
+    for mirror in &quorums[1..] {
+        let found = tree::walk(&**mirror, at("")).await.unwrap();
+        assert_eq!((found.len(), first.len()), (nodes - 1, nodes + 1));
+        assert_eq!(mirror.get(at("/large-2")).await.unwrap().data, large);
+    }
+    set.close().await.unwrap();
 }

@@ -306,19 +306,20 @@ impl Walk {
         unread: &mut Unread,
     ) -> Result<(), Error> {
         let mut tasks: BTreeMap<usize, Vec<Task>> = BTreeMap::new();
-        for suspect in found {
-            match suspect.kinds.contains(&Kind::Extra) {
-                true => {
-                    let extra = self.extra.entry(suspect.quorum).or_default();
-                    extra.insert(Place(suspect.path));
-                }
-                false => tasks.entry(suspect.quorum).or_default().push(suspect.into()),
+        for (suspect, is_hot) in
+            found.into_iter().map(|one| (one, false)).chain(hot.into_iter().map(|one| (one, true)))
+        {
+            if suspect.kinds.contains(&Kind::Extra) {
+                self.extra.entry(suspect.quorum).or_default().insert(Place(suspect.path));
+                continue;
             }
-        }
-        for suspect in hot {
-            // It is brought up, and who knows in what it differed.
-            let task = Task { kinds: BTreeSet::new(), ..Task::from(suspect.clone()) };
-            tasks.entry(suspect.quorum).or_default().push(task);
+            let number = suspect.quorum;
+            let mut task = Task::from(suspect);
+            if is_hot {
+                // It is brought up, and who knows in what it differed.
+                task.kinds.clear();
+            }
+            tasks.entry(number).or_default().push(task);
         }
         let mut waves = Waves::default();
         for (number, tasks) in tasks {
