@@ -145,6 +145,12 @@ async fn a_set_is_made_compared_repaired_and_gets_another_first() {
     let (code, output, _) = zk(&["global", "status", "--json"]);
     assert_eq!((code, output.matches("\"epoch\":2").count()), (Some(3), 3), "{output}");
     assert_eq!(output.matches("\"complete\":false").count(), 2, "{output}");
+    // A part says nothing of the rest; all of it does.
+    assert_eq!(zk(&["global", "repair", "--apply", "/zk/global/a"]).0, Some(0));
+    assert_eq!(zk(&["global", "status"]).0, Some(3));
+    assert_eq!(zk(&["global", "repair", "--apply", "/zk/global"]).0, Some(0));
+    let (code, output, _) = zk(&["global", "status"]);
+    assert_eq!((code, output.matches("  ok\n").count()), (Some(0), 3), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

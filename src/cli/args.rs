@@ -294,7 +294,8 @@ pub(super) enum Global {
     /// Without --apply nothing is written: it prints what `diff` prints, and what would keep it from
     /// mending. With it, each line is told when it is mended; nodes that only mirrors have are deleted
     /// last, and only if the first could be listed completely. Clients may write meanwhile. It can be
-    /// ended at any time, and says with which --from to go on.
+    /// ended at any time, and says with which --from to go on. With the whole cell mended in one go,
+    /// its mirrors are complete, and may take the first's place.
     ///
     /// Exit codes: 0 they agree, or do by now; 3 without --apply, they differ; 1 not everything could
     /// be compared or mended, and a line on stderr says what and why.

@@ -82,11 +82,13 @@ impl Walk {
         verb: Verb,
         is_whole: bool,
     ) -> Self {
+        // From the top on, that is all of it.
+        let from = from.filter(|from| *from != top).map(Place);
         let mut walk = Walk {
             quorums: Quorums::new(conn),
             waiting: BTreeSet::from([Place(top.clone())]),
             top,
-            from: from.map(Place),
+            from,
             verb,
             is_begun: false,
             is_whole,
