@@ -491,6 +491,48 @@ async fn an_old_first_that_was_away_while_another_was_made_comes_back_as_a_mirro
     new.close().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_that_loses_a_quorum_half_way_is_gone_on_with() {
+    let sites = sites().await;
+    let home = Home::new(&sites).await;
+    let conn = sites.client(&home);
+    let impatient =
+        sites.client_of(&[0, 1, 2], home.options().with_wait(Duration::from_millis(1500)));
+    // More than is compared at once.
+    let nodes = (0..2500).map(|n| (home.at(&format!("/{}/{n}", n % 5)), n.to_string()));
+    tree::create_many(&*conn, nodes, Mode::Persistent).await.unwrap();
+    for killed in [0, 2] {
+        let direct = sites.direct();
+        for mirror in &direct[1..] {
+            tree::remove_all(mirror, home.at("/0")).await.unwrap();
+            tree::remove_all(mirror, home.at("/4")).await.unwrap();
+            tree::create_all(mirror, home.at("/0/extra/deep"), "", Mode::Persistent).await.unwrap();
+        }
+        let what = format!("quorum {} killed", killed + 1);
+        let mut repair = repair::repair(&impatient, &*home.root).unwrap();
+        let begun = soon(&what, repair.next()).await.unwrap();
+        sites.0[killed].ensemble.kill(1);
+        let mut errors: Vec<String> = begun.err().map(|err| err.to_string()).into_iter().collect();
+        while let Some(one) = soon(&what, repair.next()).await {
+            errors.extend(one.err().map(|err| err.to_string()));
+        }
+        let number = format!("quorum {}", killed + 1);
+        assert!(errors.iter().any(|err| err.contains(&number)), "{what}: {errors:?}");
+        let next = repair.progress().next.unwrap();
+        sites.restart(killed).await;
+        let mut rest = repair::repair(&conn, &*home.root).unwrap().from(next);
+        while let Some(one) = rest.next().await {
+            one.unwrap();
+        }
+        assert_eq!(diff(&conn, &home.root).await, [], "{what}");
+        for quorum in &sites.direct() {
+            assert_eq!(count(quorum, &home).await, 2505, "{what}");
+        }
+    }
+    impatient.close().await.unwrap();
+    conn.close().await.unwrap();
+}
+
 // --- random faults ----------------------------------------------------------------------------
 
 /// What breaks at random.
