@@ -519,7 +519,7 @@ async fn a_node_that_is_written_all_the_time_is_no_difference() {
         }
         count
     });
-    for round in 0..rounds(20, 2000) {
+    for round in 0..rounds(10, 300) {
         let outcome = Outcome::of(&mut repair::diff(&set.conn, "/").unwrap()).await;
         assert_eq!(outcome.told, [("/wrong".to_string(), 3, Kind::Data)], "round {round}");
         assert!(outcome.errors.is_empty(), "round {round}: {:?}", outcome.errors);
@@ -684,7 +684,7 @@ async fn small() -> TappedSet {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_repairs_at_once_come_to_the_same_end() {
-    for _ in 0..rounds(3, 100) {
+    for _ in 0..rounds(2, 50) {
         let set = spoilt(WAIT).await;
         let other = set.another();
         let one = async { Outcome::of(&mut repair::repair(&set.conn, "/").unwrap()).await };
@@ -698,7 +698,7 @@ async fn two_repairs_at_once_come_to_the_same_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_write_on_while_it_is_repaired_and_lose_nothing() {
     let mut random = random("repair and clients");
-    for round in 0..rounds(3, 200) {
+    for round in 0..rounds(2, 100) {
         let set = spoilt(WAIT).await;
         let over = Arc::new(AtomicBool::new(false));
         let clients = (0..3).map(|client| {
