@@ -1,19 +1,22 @@
 //! What a tree on three quorums costs over one: writes, and reads from the first, with 20 ms of round
-//! trip to each quorum. Both sides in one run, over the same proxies and servers.
+//! trip to each quorum. Both sides in one run, over the same proxies and servers. Then, past the
+//! proxies: how fast equal trees are compared and one is mended, and in how much memory.
 //!
 //! `eval "$(cells/up)"; cargo bench --features testing --bench global`
 //!
-//! Writes to one and to three alternate, so that a machine whose speed drifts does not favour one. The
-//! goals: a write takes at most 2.2 times as long, a read as long.
+//! Calls to one and to three alternate, and so does which of them is first, so that a machine whose
+//! speed drifts favours neither. The goals: a write takes at most 2.2 times as long, a read as long.
+//! `ZKCELLS_NODES` is how large the trees are (100,000).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zkcells::repair::{self, Repair};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::FaultProxy;
 use zkcells::{
     Conn, ConnExt as _, GlobalConn, GlobalOptions, Mode, Multi, SessionOptions, Version, ZkConn,
-    ZkPath,
+    ZkPath, tree,
 };
 
 const ROUND_TRIP: Duration = Duration::from_millis(20);
@@ -58,9 +61,12 @@ async fn main() -> Result<(), Failure> {
         ["set", "create", "multi", "delete", "get"].map(|what| (what, vec![], vec![])).into();
     for round in 0..=ROUNDS {
         for (what, on_three, on_one) in &mut pairs {
-            for (conn, top, took) in
-                [(&three as &dyn Conn, &shared, on_three), (&*one as &dyn Conn, &alone, on_one)]
-            {
+            let mut sides =
+                [(&three as &dyn Conn, &shared, on_three), (&*one as &dyn Conn, &alone, on_one)];
+            if round % 2 == 1 {
+                sides.reverse();
+            }
+            for (conn, top, took) in sides {
                 let start = Instant::now();
                 match *what {
                     "set" => drop(conn.set(format!("{top}/set"), "x", any).await?),
@@ -92,7 +98,79 @@ async fn main() -> Result<(), Failure> {
     }
     three.close().await?;
     one.close().await?;
+    trees(&cells).await
+}
+
+/// Compares trees that are equal, and mends one that lacks a tenth.
+async fn trees(cells: &LocalCells) -> Result<(), Failure> {
+    let nodes: usize = match std::env::var("ZKCELLS_NODES") {
+        Ok(text) => text.parse()?,
+        Err(_) => 100_000,
+    };
+    let root = fresh_root();
+    let session = || SessionOptions::default();
+    let mut quorums = Vec::new();
+    for cell in ["nyc", "sjc", "global"] {
+        quorums.push(Arc::new(ZkConn::new(&cells.addrs(cell)?, session())?) as Arc<dyn Conn>);
+    }
+    let home = ZkPath::new(format!("/zkcells/{root}"))?;
+    let set = GlobalConn::new(quorums.clone(), GlobalOptions::default().with_home(home));
+    let set = Arc::new(set);
+    set.init().await?;
+    // A thousand in a directory, with some data.
+    let top = format!("/{root}");
+    for quorum in &quorums {
+        for part in (0..nodes).collect::<Vec<_>>().chunks(10_000) {
+            let node = |n: &usize| (format!("{top}/{:03}/{n:06}", n / 1000), format!("{n:0100}"));
+            tree::create_many(&**quorum, part.iter().map(node), Mode::Persistent).await?;
+        }
+    }
+    println!("\nwhat        paths     took   paths/s   memory   differences");
+    let before = memory();
+    let told = |what: &str, work: &Repair, start: Instant, found: usize| {
+        let (compared, took) = (work.progress().compared, start.elapsed().as_secs_f64());
+        let (rate, grown) = (compared as f64 / took, memory().saturating_sub(before));
+        println!("{what:8} {compared:8} {took:6.1} s  {rate:8.0}  {grown:3} MiB   {found}");
+    };
+    for _ in 0..3 {
+        let (start, mut diff) = (Instant::now(), repair::diff(&set, &*top)?);
+        let found = count(&mut diff).await?;
+        told("diff", &diff, start, found);
+    }
+    for part in 0..nodes.div_ceil(10_000) {
+        tree::remove_all(&*quorums[1], format!("{top}/{:03}", part * 10)).await?;
+    }
+    for what in ["diff", "repair", "diff"] {
+        let start = Instant::now();
+        let mut work = match what {
+            "repair" => repair::repair(&set, &*top)?,
+            _ => repair::diff(&set, &*top)?,
+        };
+        let found = count(&mut work).await?;
+        told(what, &work, start, found);
+    }
+    for quorum in &quorums {
+        tree::remove_all(&**quorum, &*top).await?;
+    }
+    set.close().await?;
     Ok(())
+}
+
+async fn count(work: &mut Repair) -> Result<usize, Failure> {
+    let mut found = 0;
+    while let Some(one) = work.next().await {
+        one?;
+        found += 1;
+    }
+    Ok(found)
+}
+
+/// The most memory that this process ever had, in MiB.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = most.and_then(|text| text.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kib.unwrap_or(0) / 1024
 }
 
 fn median(values: &mut [f64]) -> f64 {

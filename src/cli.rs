@@ -7,7 +7,7 @@
 //! | 0 | all that was asked for was done; a reader that went away early counts as done |
 //! | 1 | something failed, and a line on stderr says what; everything else was done |
 //! | 2 | the command line is wrong; nothing was done |
-//! | 3 | a partial answer: some cells did not answer, each named on stderr, by `zk cells` in its line; the rest is complete. Of `zk global`: the quorums differ, or one of them is not what it should be |
+//! | 3 | a partial answer: some cells did not answer, each named on stderr, by `zk cells` in its line; the rest is complete. Of `zk global`: the quorums differ, and all was compared (what could not be is code 1), or one of them is not what it should be |
 //! | 4 | what was held was lost: a lock, a node |
 //! | 5 | what was to be held was not ours in time |
 //! | 126, 127 | the command to be run under a lock cannot be run, is not found; any other code of its own is passed on |

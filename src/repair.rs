@@ -30,16 +30,44 @@
 //! ```
 //!
 //! What is the first's alone is no difference: ephemeral nodes, versions, times. Neither are
-//! ZooKeeper's own nodes and those of the set. A difference is told only if it is still there after
-//! both sides agreed to something newer, so writes that are on their way are none.
+//! ZooKeeper's own nodes and those of the set. A difference is told only if neither side has changed
+//! for a moment, and both agreed to something newer meanwhile: writes that are on their way are none.
+//! A node that changes whenever it is looked at, and never agrees, is an error
+//! ([`Contended`](crate::ErrorKind::Contended)): nobody can say.
+//!
+//! Whatever could not be compared, or mended, is told as an error. With no error the answer is
+//! complete: as of the moment when it began, or later.
+//!
+//! # What a repair may do
+//!
+//! Before it reads, and before each batch that it writes, it asks the quorums who they are. As soon as
+//! one of them has no identity, is of another set or epoch, or says that it is the first, too, the
+//! repair ends, with nothing more written. A mirror that does not answer is left out; it needs another
+//! repair.
+//!
+//! Each write to a mirror is that of [`GlobalConn`]: bound to the mirror's fences, with what the first
+//! holds at that moment. So clients may go on meanwhile, and so may other repairs.
+//!
+//! A repair of the whole tree (`/`) in one go that ends without an error notes on each mirror that it is
+//! complete: it may be made the first.
 //!
 //! # How it deletes
 //!
 //! Nodes that only a mirror has are deleted last: after the first was listed completely, and then
 //! each only if the first, asked afresh, who is still the first of the set, has no such node. If a
 //! part of the first could not be listed, nothing is deleted.
+//!
+//! # What it cannot do
+//!
+//! - Servers do not tell which nodes are containers or have a time to live: what a mirror lacks of
+//!   them is made persistent there. One that ended on the first alone is deleted like any other.
+//! - What this identity may not read or write it can neither compare nor mend, and says so. A mirror's
+//!   access list that shuts it out is mended where the list may be set (`ADMIN`).
 
 mod compare;
+mod mend;
+mod place;
+mod quorums;
 mod walk;
 
 use std::collections::VecDeque;
@@ -54,7 +82,7 @@ use futures_core::Stream;
 use crate::conn::global::GlobalConn;
 use crate::error::Error;
 use crate::path::{IntoPath, ZkPath};
-use walk::Walk;
+use walk::{Verb, Walk};
 
 /// In what a mirror differs from the first at one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -101,14 +129,18 @@ pub struct Progress {
     pub compared: usize,
     /// How many are known and not compared yet; more may come to light.
     pub waiting: usize,
+    /// How many errors were told. With none, all was compared; a repair has mended it, too.
+    pub failed: usize,
     /// Everything before this path, in the order of [`tree::walk`](crate::tree::walk), is done:
-    /// [`Repair::from`] goes on there. `None` once all is.
+    /// [`Repair::from`] goes on there. `None` once all is. What is to be deleted comes last, so this
+    /// is the first of such paths while there are any, and where a quorum failed if one did.
     pub next: Option<ZkPath>,
 }
 
 /// The differences below a path, one by one; with [`repair`], each is told when it is mended.
 ///
-/// An error is told in its place and concerns one quorum or one path; the rest goes on.
+/// An error is told in its place and concerns one quorum or one path; the rest goes on, unless it is
+/// the first that failed, or a quorum is not who it should be.
 #[must_use = "a stream does nothing until it is read"]
 pub struct Repair {
     stream: BoxStream<'static, Result<Difference, Error>>,
@@ -121,22 +153,24 @@ struct Start {
     conn: Arc<GlobalConn>,
     top: ZkPath,
     from: Option<ZkPath>,
-    verb: &'static str,
+    verb: Verb,
+    is_whole: bool,
 }
 
 /// Tells in what the mirrors of `conn` differ from the first, at `path` and below. Nothing is
-/// written.
+/// written, and nobody is asked who he is: so quorums can be compared before they are made a set.
 ///
 /// # Errors
 ///
-/// `BadPath`. In the stream: `NotSent` and the like for a quorum that does not answer (a mirror is
-/// left out then), `NoAuth` for a path that may not be read.
+/// `BadPath`. In the stream, each for what was not compared: `NotSent` and the like for a quorum that
+/// does not answer (a mirror is left out then, with the first it ends), `NoAuth` for a path that may
+/// not be read on one of them, `Contended` for one that keeps changing.
 ///
 /// # Cancel safety
 ///
 /// It only reads.
 pub fn diff(conn: &Arc<GlobalConn>, path: impl IntoPath) -> Result<Repair, Error> {
-    Ok(Repair::new(conn, path.into_path().map_err(|err| err.during("diff"))?, "diff"))
+    Repair::new(conn, path, Verb::Diff)
 }
 
 /// Brings the mirrors of `conn` to what the first holds, at `path` and below. What is told is
@@ -144,28 +178,47 @@ pub fn diff(conn: &Arc<GlobalConn>, path: impl IntoPath) -> Result<Repair, Error
 ///
 /// # Errors
 ///
-/// `BadPath`. In the stream: `WrongQuorum` for a quorum whose identity is not right, as for writes;
-/// `NotSent` and the like for one that does not answer; `NoAuth` for a path that may not be read or
-/// written.
+/// `BadPath`. In the stream: `WrongQuorum` when the identity of a quorum is not right, which ends it;
+/// `NotSent` and the like for one that does not answer (a mirror is left out then, with the first it
+/// ends); `NoAuth` for a path that may not be read or written; `Cancelled` for what was not deleted.
 ///
 /// # Cancel safety
 ///
-/// Dropping the stream stops between batches; what was sent is not taken back.
+/// Dropping the stream stops between batches; what was sent is not taken back. Another one may
+/// [go on](Repair::from) at [`Progress::next`].
 pub fn repair(conn: &Arc<GlobalConn>, path: impl IntoPath) -> Result<Repair, Error> {
-    Ok(Repair::new(conn, path.into_path().map_err(|err| err.during("repair"))?, "repair"))
+    Repair::new(conn, path, Verb::Repair)
 }
 
 impl Repair {
-    fn new(conn: &Arc<GlobalConn>, top: ZkPath, verb: &'static str) -> Self {
-        let start = Start { conn: conn.clone(), top, from: None, verb };
+    fn new(conn: &Arc<GlobalConn>, top: impl IntoPath, verb: Verb) -> Result<Self, Error> {
+        let top = top.into_path().map_err(|err| err.during(verb.name()))?;
+        let progress = Progress { next: Some(top.clone()), waiting: 1, ..Progress::default() };
+        let is_whole = top.is_root();
+        let start = Start { conn: conn.clone(), top, from: None, verb, is_whole };
         let stream = futures::stream::empty().boxed();
-        Repair { stream, progress: Arc::default(), start: Some(start) }
+        Ok(Repair { stream, progress: Arc::new(Mutex::new(progress)), start: Some(start) })
     }
 
     /// The same, beginning at [`Progress::next`] of one that was ended early.
+    ///
+    /// If that is not at or below the path that is to be compared, the stream holds nothing but
+    /// `BadArguments`.
     pub fn from(mut self, path: ZkPath) -> Self {
         if let Some(start) = &mut self.start {
+            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.next = Some(path.clone());
             start.from = Some(path);
+        }
+        self
+    }
+
+    /// The same, of all that the set is there for: with nothing left to do below this path, a mirror
+    /// is complete.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_all(mut self) -> Self {
+        if let Some(start) = &mut self.start {
+            start.is_whole = true;
         }
         self
     }
@@ -190,8 +243,9 @@ impl Stream for Repair {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(start) = self.start.take() {
-            let Start { conn, top, from, verb } = start;
-            let state = (Walk::new(conn, top, from, verb), VecDeque::new(), self.progress.clone());
+            let Start { conn, top, from, verb, is_whole } = start;
+            let walk = Walk::new(&conn, top, from, verb, is_whole);
+            let state = (walk, VecDeque::new(), self.progress.clone());
             let steps = futures::stream::unfold(state, |(mut walk, mut told, progress)| async {
                 loop {
                     let one = told.pop_front();
@@ -206,7 +260,7 @@ impl Stream for Repair {
                     told.extend(walk.step().await?);
                 }
             });
-            self.stream = steps.boxed();
+            self.stream = steps.fuse().boxed();
         }
         self.stream.as_mut().poll_next(cx)
     }

@@ -509,7 +509,9 @@ async fn a_first_that_comes_back_empty_is_refused_and_another_takes_its_place() 
     for mirror in &direct[1..] {
         assert_eq!(count(mirror, &home).await, 505);
     }
-    conn.promote(2).await.unwrap();
+    // What other tests left on these quorums is not on all of them.
+    let word = zkcells::Promotion::default().though_incomplete();
+    conn.promote_with(2, &word).await.unwrap();
     let new = sites.client_of(&[1, 0, 2], home.options());
     new.init().await.unwrap();
     mend(&new, &home.root).await;
@@ -553,41 +555,150 @@ async fn an_old_first_that_was_away_while_another_was_made_comes_back_as_a_mirro
     new.close().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_that_loses_a_quorum_half_way_is_gone_on_with() {
+    let sites = sites().await;
+    let home = Home::new(&sites).await;
+    let conn = sites.client(&home);
+    let impatient =
+        sites.client_of(&[0, 1, 2], home.options().with_wait(Duration::from_millis(1500)));
+    // More than is compared at once.
+    let nodes = (0..2500).map(|n| (home.at(&format!("/{}/{n}", n % 5)), n.to_string()));
+    tree::create_many(&*conn, nodes, Mode::Persistent).await.unwrap();
+    for killed in [0, 2] {
+        let direct = sites.direct();
+        for mirror in &direct[1..] {
+            tree::remove_all(mirror, home.at("/0")).await.unwrap();
+            tree::remove_all(mirror, home.at("/4")).await.unwrap();
+            tree::create_all(mirror, home.at("/0/extra/deep"), "", Mode::Persistent).await.unwrap();
+        }
+        let what = format!("quorum {} killed", killed + 1);
+        let mut repair = repair::repair(&impatient, &*home.root).unwrap();
+        let begun = soon(&what, repair.next()).await.unwrap();
+        sites.0[killed].ensemble.kill(1);
+        let mut errors: Vec<String> = begun.err().map(|err| err.to_string()).into_iter().collect();
+        while let Some(one) = soon(&what, repair.next()).await {
+            errors.extend(one.err().map(|err| err.to_string()));
+        }
+        let number = format!("quorum {}", killed + 1);
+        assert!(errors.iter().any(|err| err.contains(&number)), "{what}: {errors:?}");
+        let next = repair.progress().next.unwrap();
+        sites.restart(killed).await;
+        let mut rest = repair::repair(&conn, &*home.root).unwrap().from(next);
+        while let Some(one) = rest.next().await {
+            one.unwrap();
+        }
+        assert_eq!(diff(&conn, &home.root).await, [], "{what}");
+        for quorum in &sites.direct() {
+            assert_eq!(count(quorum, &home).await, 2505, "{what}");
+        }
+    }
+    impatient.close().await.unwrap();
+    conn.close().await.unwrap();
+}
+
 // --- random faults ----------------------------------------------------------------------------
 
+/// What breaks at random.
+const BREAKS: [&str; 8] = [
+    "kill",
+    "stop",
+    "cut off",
+    "black hole",
+    "sessions ended",
+    "cut",
+    "reply lost",
+    "request lost",
+];
+
+/// How often each of them hit each quorum.
+#[derive(Default)]
+struct Broken([[usize; 3]; BREAKS.len()]);
+
+impl Broken {
+    fn total(&self) -> usize {
+        self.0.iter().flatten().sum()
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let each = BREAKS.iter().zip(self.0).map(|(what, [a, b, c])| format!("{what} {a}/{b}/{c}"));
+        write!(f, "{} faults by quorum: {}", self.total(), each.collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// Breaks something at random, and mends it.
-async fn break_something(sites: &Sites, random: &mut fastrand::Rng) {
-    let index = random.usize(..3);
+async fn break_something(sites: &Sites, random: &mut fastrand::Rng, broken: &mut Broken) {
+    let (index, what) = (random.usize(..3), random.usize(..BREAKS.len()));
+    broken.0[what][index] += 1;
     let Site { ensemble, proxy } = &sites.0[index];
     let pause = Duration::from_millis(random.u64(100..700));
-    match random.u32(..9) {
-        0 => {
+    match BREAKS[what] {
+        "kill" => {
             ensemble.kill(1);
             tokio::time::sleep(pause).await;
             sites.restart(index).await;
         }
-        1 => {
+        "stop" => {
             ensemble.stop(1);
             tokio::time::sleep(pause).await;
             ensemble.cont(1);
         }
-        2 => {
+        "cut off" => {
             proxy.refuse();
             proxy.cut();
             tokio::time::sleep(pause).await;
             proxy.join();
         }
-        3 => {
+        "black hole" => {
             let ways = [Direction::ToServer, Direction::ToClient, Direction::Both];
             proxy.black_hole(ways[random.usize(..3)]);
             tokio::time::sleep(pause).await;
             proxy.cut();
             proxy.heal();
         }
-        4 => drop(proxy.end_sessions().await),
-        5 => proxy.cut(),
-        6 | 7 => proxy.swallow_reply(OpKind::Write),
+        "sessions ended" => drop(proxy.end_sessions().await),
+        "cut" => proxy.cut(),
+        "reply lost" => proxy.swallow_reply(OpKind::Write),
         _ => proxy.drop_request(OpKind::Write),
+    }
+}
+
+/// On how many nodes at a time clients work while things break, and how many clients.
+const PLACES: usize = 3;
+const CLIENTS: usize = 4;
+
+/// A client that dies now and then, with all that it still knew to be missing on a mirror.
+#[derive(Debug)]
+struct Mortal {
+    life: std::sync::Mutex<Arc<dyn Conn>>,
+    wait: Duration,
+}
+
+impl Mortal {
+    fn new(client: Arc<GlobalConn>, wait: Duration) -> Arc<Mortal> {
+        Arc::new(Mortal { life: std::sync::Mutex::new(Arc::new(Within::new(client, wait))), wait })
+    }
+
+    fn dies(&self, next: Arc<GlobalConn>) {
+        *self.life.lock().unwrap() = Arc::new(Within::new(next, self.wait));
+    }
+}
+
+impl Conn for Mortal {
+    fn call(&self, request: zkcells::Request) -> zkcells::Pending<zkcells::Reply> {
+        self.life.lock().unwrap().call(request)
+    }
+
+    fn close(&self) -> zkcells::Pending<()> {
+        self.life.lock().unwrap().close()
+    }
+}
+
+impl std::fmt::Display for Mortal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.life.lock().unwrap().fmt(f)
     }
 }
 
@@ -597,37 +708,70 @@ async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledg
     let home = Home::new(&sites).await;
     let mut random = random("random faults");
     let seconds = std::env::var("ZKCELLS_SECONDS").map_or(6, |text| text.parse().unwrap());
-    let connect = |number: usize| {
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
         let client = sites.client(&home);
-        async move {
-            client.session("/").await?;
-            let wait = Duration::from_millis(500 + 300 * number as u64);
-            Ok::<_, Error>(Arc::new(Within::new(client, wait)) as Arc<dyn Conn>)
-        }
+        client.session("/").await.unwrap();
+        clients.push(Mortal::new(client, Duration::from_millis(500 + 300 * number as u64)));
+    }
+    let connect = |number: usize| {
+        let client: Arc<dyn Conn> = clients[number].clone();
+        async { Ok::<_, Error>(client) }
     };
-    let workload = Workload::new(random.u64(..)).with_clients(4);
-    let mut broken = 0;
+    let workload = Workload::new(random.u64(..))
+        .with_clients(CLIENTS)
+        .with_keys(PLACES)
+        .with_calls_per_key(40);
+    let (mut broken, mut deaths) = (Broken::default(), 0);
+    let mut other = fastrand::Rng::with_seed(random.u64(..));
     let faults = async {
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(seconds) {
-            break_something(&sites, &mut random).await;
-            broken += 1;
-            tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
-        }
+        let goes_on = || begun.elapsed() < Duration::from_secs(seconds);
+        let breaking = async {
+            while goes_on() {
+                break_something(&sites, &mut random, &mut broken).await;
+                tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
+            }
+        };
+        // While something is broken, too.
+        let dying = async {
+            while goes_on() {
+                tokio::time::sleep(Duration::from_millis(other.u64(100..900))).await;
+                clients[other.usize(..CLIENTS)].dies(sites.client(&home));
+                deaths += 1;
+            }
+        };
+        join(breaking, dying).await;
         sites.mend().await;
         // The clients go on for a moment, so that what they read last shows what there is.
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
-    // Its clients are gone when this is over, and what they owe with them.
     let (history, ()) = workload.run(&home.at("/registers"), connect, faults).await.unwrap();
-    let report = history.check();
-    println!("random faults: {broken} in {seconds} s; {report}");
+    // The clients are gone, and what they owe with them.
+    clients.clear();
     let conn = sites.client(&home);
     let mended = mend(&conn, &home.root).await;
-    println!("random faults: {mended} mended");
     assert_eq!(diff(&conn, &home.root).await, []);
+    // What there is in the end belongs to the history, too: on the first, and so on all.
+    let last = history.conn(conn.clone());
+    let turns = history.check().keys;
+    for (place, turn) in (0..PLACES).flat_map(|place| (0..turns).map(move |turn| (place, turn))) {
+        let node = home.at(&format!("/registers/register-{place}-{turn}"));
+        last.sync(&node).await.unwrap();
+        match last.get(&node).await {
+            Err(err) if err.kind() != ErrorKind::NoNode => panic!("{err}"),
+            _ => {}
+        }
+    }
+    let report = history.check();
+    println!(
+        "random faults: {seconds} s, {broken}, {deaths} clients dead; {report}; {mended} nodes repaired"
+    );
     let first = report.violations.first();
     assert!(first.is_none(), "{}", first.unwrap());
-    assert!(report.done > 50 && broken > 3, "{report}");
+    assert!(report.done > 50 && broken.total() > 3, "{report}");
+    // Given the time, whatever breaks has broken on each quorum.
+    let is_long = seconds >= 180;
+    assert!(!is_long || broken.0.iter().flatten().all(|count| *count > 0), "{broken}");
     conn.close().await.unwrap();
 }

@@ -291,8 +291,20 @@ pub(super) enum Global {
         cell: String,
     },
     /// Print where mirrors differ from the first: missing, extra, data or acl, which quorum, the path
+    ///
+    /// Exit codes: 0 they agree; 3 all was compared, and they differ; 1 not everything could be
+    /// compared, and a line on stderr says what and why.
     Diff(GlobalPaths),
     /// Print what would be mended; with --apply, bring mirrors to what the first holds
+    ///
+    /// Without --apply nothing is written: it prints what `diff` prints, and what would keep it from
+    /// mending. With it, each line is told when it is mended; nodes that only mirrors have are deleted
+    /// last, and only if the first could be listed completely. Clients may write meanwhile. It can be
+    /// ended at any time, and says with which --from to go on. With the whole cell mended in one go,
+    /// its mirrors are complete, and may take the first's place.
+    ///
+    /// Exit codes: 0 they agree, or do by now; 3 without --apply, they differ; 1 not everything could
+    /// be compared or mended, and a line on stderr says what and why.
     Repair {
         /// Do it
         #[arg(long)]
@@ -305,7 +317,7 @@ pub(super) enum Global {
 /// Of `global diff` and `global repair`.
 #[derive(Debug, clap::Args)]
 pub(super) struct GlobalPaths {
-    /// Go on at this path, where an earlier one was ended
+    /// Go on at this path of the first tree, where an earlier one was ended
     #[arg(long, value_name = "PATH")]
     pub(super) from: Option<String>,
     /// Trees, without wildcards

@@ -31,6 +31,9 @@ const USAGE: u8 = 2;
 /// Who presses ctrl-c does not wait for a dead cell to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// How long a verb that is ended has for its last words.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Does all that `args` say.
 pub(super) fn run(args: Args) -> End {
     if let Verb::Supervise(args) = args.verb {
@@ -102,6 +105,8 @@ async fn drive(args: Args, cells: Cells) -> End {
         },
         asked = unminded(&mut signals, &minder) => {
             verb.abort();
+            // What it has to say at its end, it says now, unless it is stuck.
+            let _ = tokio::time::timeout(LAST_WORDS, &mut verb).await;
             (End::Code(asked.code()), timeout.min(GOODBYE))
         }
     };

@@ -1,8 +1,11 @@
 //! `zk global`: the quorums that hold one tree: making them a set, how they are, where they differ.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde::Serialize;
 
 use crate::cells::{CellConfig, Cells};
@@ -13,7 +16,7 @@ use crate::conn::global::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::path::{CellName, Rebase, ZkPath};
-use crate::repair::{self, Difference, Repair};
+use crate::repair::{self, Difference, Kind, Progress, Repair};
 
 use super::args::{Global, GlobalPaths};
 use super::context::Context;
@@ -22,8 +25,8 @@ use super::target;
 
 const VERB: &str = "global";
 
-/// How often, in paths, people are told how far it is.
-const TOLD_EVERY: usize = 1000;
+/// How often people are told how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop> {
     match verb {
@@ -80,13 +83,9 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             let told = status(context, &all);
             set.done(Ok(told)).await
         }
-        Global::Diff(paths) => each(context, paths, repair::diff, Does::Compares).await,
-        Global::Repair { apply: false, paths } => {
-            each(context, paths, repair::diff, Does::Compares).await
-        }
-        Global::Repair { apply: true, paths } => {
-            each(context, paths, repair::repair, Does::Mends).await
-        }
+        Global::Diff(paths) => each(context, paths, Does::Compares).await,
+        Global::Repair { apply: false, paths } => each(context, paths, Does::WouldMend).await,
+        Global::Repair { apply: true, paths } => each(context, paths, Does::Mends).await,
     }
 }
 
@@ -184,13 +183,31 @@ fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
 }
 
 /// What is done about differences.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
     Compares,
+    /// It compares, and says what would keep it from mending.
+    WouldMend,
     Mends,
 }
 
-type Begin = fn(&Arc<GlobalConn>, ZkPath) -> Result<Repair, Error>;
+impl Does {
+    fn begin(self, conn: &Arc<GlobalConn>, top: ZkPath) -> Result<Repair, Error> {
+        match self {
+            Does::Mends => repair::repair(conn, top),
+            Does::Compares | Does::WouldMend => repair::diff(conn, top),
+        }
+    }
+
+    /// The command that does it, to be typed again.
+    fn command(self) -> &'static str {
+        match self {
+            Does::Compares => "zk global diff",
+            Does::WouldMend => "zk global repair",
+            Does::Mends => "zk global repair --apply",
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct DifferenceItem<'a> {
@@ -200,70 +217,103 @@ struct DifferenceItem<'a> {
 }
 
 /// Goes through the trees one after the other.
-async fn each(
-    context: &mut Context,
-    args: GlobalPaths,
-    begin: Begin,
-    does: Does,
-) -> Result<(), Stop> {
+async fn each(context: &mut Context, args: GlobalPaths, does: Does) -> Result<(), Stop> {
+    let usage = |err: Error| Stop::Usage(err.during(VERB));
+    let mut trees = Vec::new();
     for text in &args.paths {
-        let path = match target::literal(text) {
-            Ok(path) => path,
-            Err(err) => {
-                context.report(VERB, err);
-                continue;
-            }
-        };
-        let set = Set::open(context, path.as_str())?;
-        let told = tree(context, &set, &path, args.from.as_deref(), begin, does).await;
+        let path = target::literal(text).map_err(usage)?;
+        trees.push((Set::open(context, path.as_str())?, path));
+    }
+    let mut from = args.from.as_deref().map(target::literal).transpose().map_err(usage)?;
+    if let (Some(from), Some((set, path))) = (&from, trees.first())
+        && !set.there(from)?.is_in(&set.there(path)?)
+    {
+        let err = Error::new(VERB, from, ErrorKind::BadArguments);
+        let why = format!("--from is to go on in the first tree, {path}, and does not lie there");
+        return Err(Stop::Usage(err.with_detail(why)));
+    }
+    let mut trees = trees.into_iter();
+    while let Some((set, path)) = trees.next() {
+        let later = trees.as_slice().iter().map(|(_, path)| path.clone()).collect();
+        let told = tree(context, &set, Tree { path, from: from.take(), later, does }).await;
         set.done(Ok(told)).await?;
     }
     Ok(())
 }
 
-async fn tree(
-    context: &mut Context,
-    set: &Set,
-    path: &ZkPath,
-    from: Option<&str>,
-    begin: Begin,
+/// A tree, and what is to be done with it.
+struct Tree {
+    path: ZkPath,
+    from: Option<ZkPath>,
+    /// Those whose turn comes after it.
+    later: Vec<ZkPath>,
     does: Does,
-) -> Result<(), Stop> {
-    let failed = |err: Error| Stop::Failed(err.during(VERB));
-    // Their cell by its own name: the quorums know nothing of `local`.
-    let spelled = Rebase::new(
-        Cells::path_of(&Cells::cell_of(path).map_err(failed)?),
-        set.cell.mount().to().clone(),
-    );
-    let there = |path: &ZkPath| spelled.apply(path).unwrap_or_else(|| path.clone());
-    let mut work = begin(&set.conn, there(path)).map_err(failed)?;
-    if let Some(from) = from {
-        let from = target::literal(from).map_err(failed)?;
-        work = work.from(there(&from));
+}
+
+impl Set {
+    /// From paths as they are typed to those of the quorums, which know nothing of `local`.
+    fn spelled(&self, path: &ZkPath) -> Result<Rebase, Stop> {
+        let cell = Cells::cell_of(path).map_err(|err| Stop::Failed(err.during(VERB)))?;
+        Ok(Rebase::new(Cells::path_of(&cell), self.cell.mount().to().clone()))
     }
-    let back = spelled.inverse();
+
+    fn there(&self, path: &ZkPath) -> Result<ZkPath, Stop> {
+        Ok(self.spelled(path)?.apply(path).unwrap_or_else(|| path.clone()))
+    }
+}
+
+async fn tree(context: &mut Context, set: &Set, tree: Tree) -> Result<(), Stop> {
+    let failed = |err: Error| Stop::Failed(err.during(VERB));
+    let does = tree.does;
+    let top = set.there(&tree.path)?;
+    let is_all = top == *set.cell.mount().to();
+    let mut work = does.begin(&set.conn, top).map_err(failed)?;
+    if is_all {
+        work = work.of_all();
+    }
+    if let Some(from) = &tree.from {
+        work = work.from(set.there(from)?);
+    }
+    let back = set.spelled(&tree.path)?.inverse();
     let here = move |path: &ZkPath| back.apply(path).unwrap_or_else(|| path.clone());
-    let mut watch = Watch { work, told: 0, here: &here, is_done: false };
-    while let Some(one) = watch.work.next().await {
-        watch.tell();
+    let mut watch =
+        Watch { work, here: &here, tree: &tree, found: BTreeMap::new(), is_told: false };
+    let mut is_incomplete = false;
+    if does == Does::WouldMend {
+        for wrong in set.conn.status().await.into_iter().filter_map(|status| status.wrong) {
+            is_incomplete = true;
+            context.report(VERB, wrong.at(set.cell.name.as_str()));
+        }
+    }
+    while let Some(one) = watch.next(context).await? {
         match one {
             Ok(difference) => {
-                if does == Does::Compares {
+                if does != Does::Mends {
                     context.differs();
                 }
+                *watch.found.entry(difference.kind).or_default() += 1;
                 let path = here(&difference.path);
                 line(context, &difference, &path)?;
             }
             Err(err) => {
+                is_incomplete = true;
                 let path = ZkPath::new(err.path()).map(|path| here(&path).to_string());
                 context.report(VERB, err.clone().at(path.unwrap_or_default()));
             }
         }
     }
-    watch.is_done = true;
+    context.out.flush()?;
+    watch.end(set.conn.quorums().count());
+    if is_incomplete {
+        // Whatever else is so: the answer is not one to rely on.
+        context.end_with(INCOMPLETE);
+    }
     context.done();
     Ok(())
 }
+
+/// The exit code when not everything could be compared, or mended.
+const INCOMPLETE: u8 = 1;
 
 fn line(context: &mut Context, difference: &Difference, path: &ZkPath) -> Result<(), Stop> {
     let (kind, quorum) = (difference.kind.to_string(), difference.quorum);
@@ -273,28 +323,100 @@ fn line(context: &mut Context, difference: &Difference, path: &ZkPath) -> Result
     context.out.line(format!("{kind:7}  {quorum}  {path}"))
 }
 
-/// Tells people how far it is, and when it is ended early, where to go on.
+/// Tells people how far it is, what came of it, and when it is ended early, where to go on.
 struct Watch<'a, F: Fn(&ZkPath) -> ZkPath> {
     work: Repair,
-    told: usize,
     here: &'a F,
-    is_done: bool,
+    tree: &'a Tree,
+    found: BTreeMap<Kind, usize>,
+    is_told: bool,
 }
 
 impl<F: Fn(&ZkPath) -> ZkPath> Watch<'_, F> {
-    fn tell(&mut self) {
-        let progress = self.work.progress();
-        if std::io::stderr().is_terminal() && progress.compared >= self.told + TOLD_EVERY {
-            self.told = progress.compared;
-            say(format_args!("{} paths compared, {} known", self.told, progress.waiting));
+    /// The next item. Meanwhile nobody waits for what has been found.
+    async fn next(
+        &mut self,
+        context: &mut Context,
+    ) -> Result<Option<Result<Difference, Error>>, Stop> {
+        if let Some(one) = self.work.next().now_or_never() {
+            return Ok(one);
         }
+        context.out.flush()?;
+        let is_watched = std::io::stderr().is_terminal();
+        loop {
+            match tokio::time::timeout(TOLD_EVERY, self.work.next()).await {
+                Ok(one) => return Ok(one),
+                Err(_) if is_watched => say(self.so_far()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn so_far(&self) -> String {
+        let Progress { compared, waiting, next, .. } = self.work.progress();
+        let at = next.map(|next| format!(", at {}", (self.here)(&next))).unwrap_or_default();
+        format!("{compared} paths compared, {waiting} known{at}; {}", self.differences())
+    }
+
+    fn differences(&self) -> String {
+        let total: usize = self.found.values().sum();
+        let kinds: Vec<String> =
+            self.found.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let verb = if self.tree.does == Does::Mends { " mended" } else { "" };
+        match total {
+            0 => "no differences".into(),
+            1 => format!("1 difference{verb} ({})", kinds.join(", ")),
+            _ => format!("{total} differences{verb} ({})", kinds.join(", ")),
+        }
+    }
+
+    /// The last word on a tree that was gone through.
+    fn end(&mut self, quorums: usize) {
+        self.is_told = true;
+        let Progress { compared, failed, next, .. } = self.work.progress();
+        let errors = match failed {
+            0 => String::new(),
+            1 => "; 1 error: not everything was compared".into(),
+            _ => format!("; {failed} errors: not everything was compared"),
+        };
+        let paths = if compared == 1 { "path" } else { "paths" };
+        say(format_args!(
+            "{}: {compared} {paths} on {quorums} quorums, {}{errors}",
+            self.tree.path,
+            self.differences()
+        ));
+        if let Some(next) = next {
+            self.tell_where_to_go_on(&next);
+        }
+    }
+
+    fn tell_where_to_go_on(&self, next: &ZkPath) {
+        let trees = std::iter::once(&self.tree.path).chain(&self.tree.later);
+        let trees: Vec<String> = trees.map(|path| quoted(path.as_str())).collect();
+        say(format_args!(
+            "it is not done; go on with: {} --from {} {}",
+            self.tree.does.command(),
+            quoted((self.here)(next).as_str()),
+            trees.join(" ")
+        ));
     }
 }
 
 impl<F: Fn(&ZkPath) -> ZkPath> Drop for Watch<'_, F> {
     fn drop(&mut self) {
-        if let (false, Some(next)) = (self.is_done, self.work.progress().next) {
-            say(format_args!("ended early; go on with --from {}", (self.here)(&next)));
+        if let (false, Some(next)) = (self.is_told, self.work.progress().next) {
+            say(self.so_far());
+            self.tell_where_to_go_on(&next);
         }
+    }
+}
+
+/// As a shell takes it.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.,:@%+=".contains(c);
+    if text.chars().all(is_plain) {
+        text.into()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }

@@ -67,8 +67,6 @@
 //! - A mirror counts as complete as soon as it has an identity, repaired or not: promote only one for
 //!   which `diff` was empty. `init` of quorums that are all without identity believes their order: a
 //!   `repair` behind an empty first deletes what the others hold, so look at its dry run.
-//! - A `repair` that was ended must be run again from the start: what it was to delete before the place
-//!   where it ended is not remembered. An error of a quorum between two looks can hide a difference.
 //! - A `set_acl` may be done by a first that was demoted just then, although the answer says that
 //!   nothing was written. A first that was restored from an old backup is believed.
 //!

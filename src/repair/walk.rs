@@ -1,348 +1,377 @@
 //! Goes through the trees of all quorums at once, a batch of paths at a time.
 
-use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::join_all;
-
-use super::compare::{Seen, see, sync};
+use super::compare::{Sight, Suspect, Unread};
+use super::mend::{Order, Task, Waves};
+use super::place::Place;
+use super::quorums::{Quorums, Told};
 use super::{Difference, Kind, Progress};
-use crate::conn::Conn;
 use crate::conn::global::GlobalConn;
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
+use crate::pause;
 
 /// How many paths are compared together.
-const COMPARED: usize = 200;
+const COMPARED: usize = 1000;
 
-/// How many are mended together.
-const MENDED: usize = 64;
+/// How many paths of each mirror are deleted between two looks at who the quorums are.
+const DELETED: usize = 256;
 
-/// A path in the order in which a tree is walked: each node before its descendants, siblings by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Place(ZkPath);
+/// How often is looked at a path that keeps changing.
+const LOOKS: u32 = 40;
 
-impl Ord for Place {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // Component by component: as plain text, `/a-b` would stand between `/a` and `/a/b`.
-        self.0.components().cmp(other.0.components())
-    }
+/// What is to be done about differences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Diff,
+    Repair,
 }
 
-impl PartialOrd for Place {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+impl Verb {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Verb::Diff => "diff",
+            Verb::Repair => "repair",
+        }
+    }
+
+    /// How long a difference must stand still before it is one. Who repairs need not be so sure: it
+    /// looks again.
+    fn steady(self) -> Duration {
+        match self {
+            Verb::Diff => Duration::from_millis(250),
+            Verb::Repair => Duration::ZERO,
+        }
     }
 }
 
 /// A walk that compares, and perhaps mends.
 pub(super) struct Walk {
-    conn: Arc<GlobalConn>,
-    quorums: Vec<Arc<dyn Conn>>,
-    /// Which of them still answer; the first is always among them.
-    answers: Vec<bool>,
+    quorums: Quorums,
+    top: ZkPath,
+    from: Option<Place>,
+    verb: Verb,
+    is_begun: bool,
+    /// Whether it is to go through all that there is, and that is not noted yet.
+    is_whole: bool,
     /// What has not been compared.
     waiting: BTreeSet<Place>,
-    from: Option<Place>,
     /// What only mirrors have, to be deleted in the end.
-    extra: Vec<(usize, ZkPath)>,
+    extra: BTreeMap<usize, BTreeSet<Place>>,
+    /// What was compared again because it could not be read before it was mended.
+    again: BTreeSet<Place>,
     /// Whether the first could be listed completely so far.
     is_complete: bool,
-    verb: &'static str,
-    mends: bool,
-    is_checked: bool,
+    /// Where the step that is under way began.
+    current: Option<Place>,
+    /// The first place that had to be left undone.
+    undone: Option<Place>,
     /// How far it is when all that was found has been told.
     pub(super) progress: Progress,
 }
 
-type Told = Vec<Result<Difference, Error>>;
-
 impl Walk {
     pub(super) fn new(
-        conn: Arc<GlobalConn>,
+        conn: &Arc<GlobalConn>,
         top: ZkPath,
         from: Option<ZkPath>,
-        verb: &'static str,
+        verb: Verb,
+        is_whole: bool,
     ) -> Self {
-        let quorums: Vec<_> = conn.quorums().cloned().collect();
-        Walk {
-            answers: vec![true; quorums.len()],
-            conn,
-            quorums,
-            waiting: BTreeSet::from([Place(top)]),
-            from: from.map(Place),
-            extra: Vec::new(),
-            is_complete: true,
+        // From the top on, that is all of it.
+        let from = from.filter(|from| *from != top).map(Place);
+        let mut walk = Walk {
+            quorums: Quorums::new(conn),
+            waiting: BTreeSet::from([Place(top.clone())]),
+            top,
+            from,
             verb,
-            mends: verb == "repair",
-            is_checked: false,
+            is_begun: false,
+            is_whole,
+            extra: BTreeMap::new(),
+            again: BTreeSet::new(),
+            is_complete: true,
+            current: None,
+            undone: None,
             progress: Progress::default(),
-        }
+        };
+        walk.note();
+        walk
     }
 
     /// The next part of it, and what is to be told of that; `None` when all is done.
     pub(super) async fn step(&mut self) -> Option<Told> {
-        if !self.is_checked {
-            self.is_checked = true;
-            let wrong = self.check().await;
-            if !wrong.is_empty() {
-                return Some(wrong);
-            }
-        }
-        let told = if !self.waiting.is_empty() {
-            self.compare().await
-        } else if !self.extra.is_empty() {
-            self.delete().await
+        let mut told = Told::new();
+        let done = if !self.is_begun {
+            self.is_begun = true;
+            self.begin(&mut told).await
+        } else if !self.waiting.is_empty() {
+            self.compare(&mut told).await
+        } else if self.extra.values().any(|extra| !extra.is_empty()) {
+            self.delete(&mut told).await
+        } else if self.is_whole() {
+            self.is_whole = false;
+            self.quorums.completed().await
         } else {
-            self.note(0);
             return None;
         };
+        self.drop_out();
+        if let Err(err) = done {
+            self.stop(err, &mut told);
+        }
+        for one in &mut told {
+            if let Err(err) = one {
+                *err = err.clone().during(self.verb.name());
+            }
+        }
+        self.progress.failed += told.iter().filter(|one| one.is_err()).count();
+        self.note();
         Some(told)
     }
 
-    /// Leaves out the mirrors that may not be written. Whoever only compares looks at all of them.
-    async fn check(&mut self) -> Told {
-        if !self.mends {
-            return Vec::new();
+    async fn begin(&mut self, told: &mut Told) -> Result<(), Error> {
+        if let Some(Place(from)) = &self.from
+            && !from.is_in(&self.top)
+        {
+            let err = Error::new(self.verb.name(), from, ErrorKind::BadArguments);
+            let why = format!("it is to go on there, and that is not in {}", self.top);
+            self.from = None;
+            return Err(err.with_detail(why));
         }
-        let mut told = Vec::new();
-        for status in self.conn.status().await {
-            let Some(wrong) = status.wrong else { continue };
-            told.push(Err(wrong.during(self.verb)));
-            if status.number == 1 {
-                self.waiting.clear();
-                return told;
-            }
-            self.leave_out(status.number);
+        self.current = Some(self.start());
+        if self.verb == Verb::Repair {
+            self.quorums.verify(told).await?;
         }
-        told
+        // What a server that lags behind shows could be as old as that.
+        self.quorums.sync(told).await
     }
 
-    fn leave_out(&mut self, number: usize) {
-        if let Some(answers) = number.checked_sub(1).and_then(|index| self.answers.get_mut(index)) {
-            *answers = false;
+    /// Whether it has made all mirrors hold all that the first holds.
+    fn is_whole(&self) -> bool {
+        self.is_whole
+            && self.verb == Verb::Repair
+            && self.from.is_none()
+            && self.progress.failed == 0
+            && self.undone.is_none()
+    }
+
+    /// Where it begins.
+    fn start(&self) -> Place {
+        self.from.clone().unwrap_or_else(|| Place(self.top.clone()))
+    }
+
+    /// Ends it: nothing more is written.
+    fn stop(&mut self, err: Error, told: &mut Told) {
+        told.push(Err(err));
+        self.undone = self.earliest();
+        self.waiting.clear();
+        self.keep_extra("it had to end before that", told);
+    }
+
+    /// Deletes nothing.
+    fn keep_extra(&mut self, why: &str, told: &mut Told) {
+        let left: usize = std::mem::take(&mut self.extra).values().map(BTreeSet::len).sum();
+        if left > 0 {
+            let err = Error::new(self.verb.name(), &self.top, ErrorKind::Cancelled);
+            told.push(Err(err.with_detail(format!(
+                "{left} nodes that only mirrors have were not deleted: {why}"
+            ))));
+        }
+    }
+
+    /// Gives up what was to be done on mirrors that are left out by now.
+    fn drop_out(&mut self) {
+        let out: Vec<usize> =
+            self.quorums.mirrors().filter(|number| !self.quorums.answers(*number)).collect();
+        if self.is_begun && !out.is_empty() && self.undone.is_none() {
+            self.undone = self.earliest();
+        }
+        for number in out {
+            self.extra.remove(&number);
         }
         // With no mirror left there is nothing to compare.
-        if !self.answers.iter().skip(1).any(|answers| *answers) {
+        if !self.quorums.has_mirrors() {
             self.waiting.clear();
         }
     }
 
-    fn note(&mut self, compared: usize) {
-        self.progress.compared += compared;
-        self.progress.waiting = self.waiting.len();
-        self.progress.next = self.waiting.first().map(|place| place.0.clone());
+    /// The first place at which something is left to do.
+    fn earliest(&self) -> Option<Place> {
+        let waiting = self.waiting.first().map(|first| first.max(&self.start()).clone());
+        let extra = self.extra.values().filter_map(|extra| extra.first().cloned());
+        let left = [waiting, self.current.clone(), self.undone.clone()];
+        left.into_iter().flatten().chain(extra).min()
     }
 
-    async fn compare(&mut self) -> Told {
+    fn note(&mut self) {
+        self.current = None;
+        self.progress.waiting = self.waiting.len();
+        self.progress.next = self.earliest().map(|place| place.0);
+    }
+
+    async fn compare(&mut self, told: &mut Told) -> Result<(), Error> {
         let mut paths = Vec::new();
         while paths.len() < COMPARED
             && let Some(place) = self.waiting.pop_first()
         {
             paths.push(place.0);
         }
-        let mut told = Vec::new();
-        let Some(seen) = self.see(&paths, &mut told).await else {
-            // The first does not answer: nothing more can be said.
-            self.waiting.clear();
-            self.extra.clear();
-            return told;
-        };
-        let mut suspects: Vec<ZkPath> = Vec::new();
-        for (index, path) in paths.iter().enumerate() {
-            let column: Vec<Option<&Seen>> = seen.iter().map(|quorum| at(quorum, index)).collect();
-            self.descend(path, &column);
-            let is_ahead = self.from.as_ref().is_some_and(|from| Place(path.clone()) < *from);
-            let Some(first) = column.first().copied().flatten() else { continue };
-            let differs =
-                column.iter().skip(1).flatten().any(|mirror| !first.against(mirror).is_empty());
-            if differs && !is_ahead && self.conn.mirrors(path) {
-                suspects.push(path.clone());
+        let start = self.start();
+        self.current = paths.first().map(|path| Place(path.clone()).max(start.clone()));
+        let mut unread = Unread::default();
+        let sight = Sight::of(&mut self.quorums, &paths, told).await?;
+        let (below, is_complete) = sight.children(&mut self.quorums, told, &mut unread).await?;
+        self.is_complete &= is_complete;
+        for child in below.into_iter().map(Place) {
+            // Before the start lies only what leads to it.
+            let is_needed = child >= start || start.0.is_in(&child.0);
+            if is_needed && self.quorums.set().may_hold(&child.0) {
+                self.waiting.insert(child);
             }
         }
-        let found = self.confirmed(suspects, &mut told).await;
-        self.note(paths.len());
-        told.extend(self.mend(found).await);
-        told
-    }
-
-    /// Looks at `paths` on all quorums that answer; `None` if the first does not. Errors of single
-    /// paths are told.
-    async fn see(&mut self, paths: &[ZkPath], told: &mut Told) -> Option<Vec<Vec<Option<Seen>>>> {
-        let mut looks = Vec::new();
-        for (conn, answers) in self.quorums.iter().zip(&self.answers) {
-            let (conn, answers, paths) = (conn.clone(), *answers, paths.to_vec());
-            looks.push(async move {
-                match answers {
-                    true => see(&conn, &paths).await,
-                    false => Ok(Vec::new()),
-                }
-            });
-        }
-        let looks = join_all(looks).await;
-        let mut seen = Vec::with_capacity(looks.len());
-        for (index, look) in looks.into_iter().enumerate() {
-            match look {
-                Ok(look) => {
-                    let each = look.into_iter().map(|one| match one {
-                        Ok(one) => Some(one),
-                        Err(err) => {
-                            self.is_complete &= index > 0;
-                            told.push(Err(self.blame(index, err)));
-                            None
-                        }
-                    });
-                    seen.push(each.collect());
-                }
-                Err(err) => {
-                    told.push(Err(self.blame(index, err)));
-                    if index == 0 {
-                        return None;
-                    }
-                    self.leave_out(index + 1);
-                    seen.push(Vec::new());
-                }
+        let set = self.quorums.set().clone();
+        let counts = |path: &ZkPath| Place(path.clone()) >= start && set.mirrors(path);
+        let suspects = sight.suspects(&mut self.quorums, told, &mut unread, counts).await?;
+        let (found, hot) = self.confirmed(suspects, told, &mut unread).await?;
+        self.progress.compared += paths.iter().filter(|path| counts(path)).count();
+        match self.verb {
+            Verb::Diff => {
+                told.extend(found.into_iter().flat_map(differences).map(Ok));
+                told.extend(hot.into_iter().map(|suspect| Err(changing(&suspect))));
+            }
+            Verb::Repair => {
+                // Whoever has just come back empty, or was made another, must not be written to.
+                self.quorums.check(told).await?;
+                self.mend(found, hot, told, &mut unread).await?;
             }
         }
-        Some(seen)
+        told.extend(unread.into_told());
+        Ok(())
     }
 
-    fn blame(&self, index: usize, err: Error) -> Error {
-        let why = match err.detail() {
-            Some(detail) => format!("on quorum {}: {detail}", index + 1),
-            None => format!("on quorum {}", index + 1),
-        };
-        err.with_detail(why).during(self.verb)
-    }
-
-    /// Adds what is below a path on any of them.
-    fn descend(&mut self, path: &ZkPath, column: &[Option<&Seen>]) {
-        for seen in column.iter().flatten() {
-            for name in seen.names() {
-                let child = path.child(name);
-                // Before the start lies only what leads to it.
-                let is_needed = self
-                    .from
-                    .as_ref()
-                    .is_none_or(|from| Place(child.clone()) >= *from || from.0.is_in(&child));
-                if is_needed && self.conn.may_hold(&child) {
-                    self.waiting.insert(Place(child));
-                }
-            }
-        }
-    }
-
-    /// What still differs after all have agreed to something newer, mirrors first: a write that is on
-    /// its way is on the first before it is on a mirror.
-    async fn confirmed(&mut self, suspects: Vec<ZkPath>, told: &mut Told) -> Vec<Difference> {
-        let Some(path) = suspects.first() else { return Vec::new() };
-        let mut found: Option<BTreeSet<(usize, Kind, String)>> = None;
+    /// Those that still differ, and stand still, after all have agreed to something newer; and those
+    /// that never stood still, nor ever agreed.
+    async fn confirmed(
+        &mut self,
+        suspects: Vec<Suspect>,
+        told: &mut Told,
+        unread: &mut Unread,
+    ) -> Result<(Vec<Suspect>, Vec<Suspect>), Error> {
+        let steady = self.verb.steady();
+        let key = |suspect: &Suspect| (Place(suspect.path.clone()), suspect.quorum);
+        let since = Deadline::after(steady);
+        let mut open: BTreeMap<_, _> =
+            suspects.into_iter().map(|suspect| (key(&suspect), (suspect, since))).collect();
+        let mut found = BTreeMap::new();
+        let limit = Deadline::after(self.quorums.wait());
         for round in 0..LOOKS {
-            crate::pause::after(round * 4, std::time::Duration::MAX).await;
-            let asked = self.quorums.iter().zip(&self.answers);
-            let asked = asked.filter(|(_, answers)| **answers).map(|(conn, _)| conn.clone());
-            if let Err(err) = sync(asked.collect(), path).await {
-                told.push(Err(err.during(self.verb)));
+            if open.is_empty() || (round > 1 && limit.is_past()) {
+                break;
             }
-            let mut errors = Vec::new();
-            let Some(seen) = self.see(&suspects, &mut errors).await else { break };
-            let mut now = BTreeSet::new();
-            for (index, path) in suspects.iter().enumerate() {
-                let Some(first) = seen.first().and_then(|quorum| at(quorum, index)) else {
-                    continue;
-                };
-                for (mirror, quorum) in seen.iter().enumerate().skip(1) {
-                    let Some(mirrored) = at(quorum, index) else { continue };
-                    for kind in first.against(mirrored) {
-                        now.insert((mirror + 1, kind, path.as_str().to_string()));
-                    }
+            match round {
+                0 => tokio::time::sleep(since.remaining()).await,
+                _ => pause::after(round + 2, limit.remaining()).await,
+            }
+            self.quorums.sync(told).await?;
+            let mut paths: Vec<ZkPath> = open.keys().map(|(place, _)| place.0.clone()).collect();
+            paths.dedup();
+            let sight = Sight::of(&mut self.quorums, &paths, told).await?;
+            let now = sight.suspects(&mut self.quorums, told, unread, |_| true).await?;
+            let mut before = std::mem::take(&mut open);
+            for suspect in now {
+                let key = key(&suspect);
+                // Whoever agreed once is no suspect any more.
+                let Some((earlier, since)) = before.remove(&key) else { continue };
+                if !suspect.stands(&earlier) {
+                    open.insert(key, (suspect, Deadline::after(steady)));
+                } else if since.is_past() {
+                    found.insert(key, suspect);
+                } else {
+                    open.insert(key, (suspect, since));
                 }
             }
-            found = Some(match found {
-                None => now,
-                Some(before) => before.intersection(&now).cloned().collect(),
-            });
         }
-        let found = found.unwrap_or_default();
-        let mut differences = Vec::new();
-        for path in suspects {
-            for (quorum, kind, _) in found.iter().filter(|(_, _, at)| at == path.as_str()) {
-                differences.push(Difference { path: path.clone(), quorum: *quorum, kind: *kind });
-            }
-        }
-        differences
+        let hot = open.into_values().map(|(suspect, _)| suspect).collect();
+        Ok((found.into_values().collect(), hot))
     }
 
     /// Mends what was found, but for what is to be deleted: that comes last.
-    async fn mend(&mut self, found: Vec<Difference>) -> Told {
-        if !self.mends {
-            return found.into_iter().map(Ok).collect();
+    async fn mend(
+        &mut self,
+        found: Vec<Suspect>,
+        hot: Vec<Suspect>,
+        told: &mut Told,
+        unread: &mut Unread,
+    ) -> Result<(), Error> {
+        let mut tasks: BTreeMap<usize, Vec<Task>> = BTreeMap::new();
+        for (suspect, is_hot) in
+            found.into_iter().map(|one| (one, false)).chain(hot.into_iter().map(|one| (one, true)))
+        {
+            if suspect.kinds.contains(&Kind::Extra) {
+                self.extra.entry(suspect.quorum).or_default().insert(Place(suspect.path));
+                continue;
+            }
+            let number = suspect.quorum;
+            let mut task = Task::from(suspect);
+            if is_hot {
+                // It is brought up, and who knows in what it differed.
+                task.kinds.clear();
+            }
+            tasks.entry(number).or_default().push(task);
         }
-        let (extra, found): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|difference| difference.kind == Kind::Extra);
-        self.extra.extend(extra.into_iter().map(|extra| (extra.quorum, extra.path)));
-        let mut told = Vec::new();
-        for number in 2..=self.quorums.len() {
-            let mut of = found.clone();
-            of.retain(|one| one.quorum == number);
-            while !of.is_empty() {
-                let some: Vec<Difference> = of.drain(..of.len().min(MENDED)).collect();
-                let mut paths: Vec<ZkPath> = some.iter().map(|one| one.path.clone()).collect();
-                paths.dedup();
-                match self.bring_up(number, paths).await {
-                    Ok(()) => told.extend(some.into_iter().map(Ok)),
-                    Err(err) => told.push(Err(err)),
-                }
+        let mut waves = Waves::default();
+        for (number, tasks) in tasks {
+            waves.add(number, tasks, Order::Down);
+        }
+        let mut mended = Told::new();
+        let done = waves.carry_out(&mut self.quorums, &mut mended).await.outcome;
+        for one in mended.iter().flatten().filter(|one| one.kind == Kind::Acl) {
+            let place = Place(one.path.clone());
+            // With the new list it may be readable, and what is below it.
+            if unread.take(&one.path, one.quorum).is_some() && self.again.insert(place.clone()) {
+                self.waiting.insert(place);
             }
         }
-        told
+        told.extend(mended);
+        done
     }
 
-    /// Deletes some of what only mirrors have, the deepest first.
-    async fn delete(&mut self) -> Told {
+    /// Deletes some of what only mirrors have, each before what is above it.
+    async fn delete(&mut self, told: &mut Told) -> Result<(), Error> {
         if !self.is_complete {
-            let left = std::mem::take(&mut self.extra).len();
-            let err = Error::new(self.verb, "", crate::error::ErrorKind::NoAuth);
-            return vec![Err(err.with_detail(format!(
-                "the first could not be listed completely, so {left} nodes that only mirrors have \
-                 stay there"
-            )))];
+            self.keep_extra("the first could not be listed completely", told);
+            return Ok(());
         }
-        self.extra.sort_by_cached_key(|(number, path)| {
-            (std::cmp::Reverse(*number), path.components().count())
-        });
-        let Some((number, _)) = self.extra.last().cloned() else { return Vec::new() };
-        let mut paths = Vec::new();
-        while paths.len() < MENDED
-            && let Some((_, path)) = self.extra.pop_if(|(of, _)| *of == number)
-        {
-            paths.push(path);
+        self.current = self.extra.values().filter_map(|extra| extra.first().cloned()).min();
+        let mut waves = Waves::default();
+        for (number, extra) in &mut self.extra {
+            let some = extra.iter().rev().take(DELETED).cloned();
+            let task = |Place(path)| Task { path, kinds: BTreeSet::from([Kind::Extra]), size: 0 };
+            waves.add(*number, some.map(task).collect(), Order::Up);
         }
-        match self.bring_up(number, paths.clone()).await {
-            Ok(()) => paths
-                .into_iter()
-                .map(|path| Ok(Difference { path, quorum: number, kind: Kind::Extra }))
-                .collect(),
-            Err(err) => vec![Err(err)],
+        let done = waves.carry_out(&mut self.quorums, told).await;
+        for (number, path) in done.dealt {
+            if let Some(extra) = self.extra.get_mut(&number) {
+                extra.remove(&Place(path));
+            }
         }
-    }
-
-    async fn bring_up(&self, number: usize, paths: Vec<ZkPath>) -> Result<(), Error> {
-        let deadline = Deadline::after(Deadline::DEFAULT);
-        let first = paths.first().map(ToString::to_string).unwrap_or_default();
-        let bringing = self.conn.bring_up(number, paths, deadline);
-        bringing.await.map_err(|err| {
-            let err = if err.path().is_empty() { err.at(first) } else { err };
-            self.blame(number - 1, err)
-        })
+        done.outcome
     }
 }
 
-/// How often a difference must be seen before it is told.
-const LOOKS: u32 = 2;
+fn differences(suspect: Suspect) -> impl Iterator<Item = Difference> {
+    let Suspect { path, quorum, kinds, .. } = suspect;
+    kinds.into_iter().map(move |kind| Difference { path: path.clone(), quorum, kind })
+}
 
-fn at(quorum: &[Option<Seen>], index: usize) -> Option<&Seen> {
-    quorum.get(index).and_then(Option::as_ref)
+fn changing(suspect: &Suspect) -> Error {
+    Error::new("compare", &suspect.path, ErrorKind::Contended).with_detail(format!(
+        "on the first or on quorum {}: it changed whenever both were looked at, so nobody can say \
+         whether they agree",
+        suspect.quorum
+    ))
 }

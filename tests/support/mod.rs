@@ -19,6 +19,7 @@ pub mod recipes;
 pub mod rig;
 pub mod servers;
 pub mod shared;
+pub mod tapped;
 
 use std::future::Future;
 use std::time::Duration;

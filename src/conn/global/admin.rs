@@ -70,7 +70,6 @@ impl GlobalConn {
     ///
     /// `WrongQuorum` when one of them is another by now, or was not right then; `NotSent` and the like
     /// when one does not answer.
-    #[allow(dead_code, reason = "repair says so, once it looks at everything")]
     pub(crate) async fn completed(
         &self,
         number: usize,

@@ -120,21 +120,41 @@ impl Shared {
             self.without_ephemerals(request, &mut seen).await;
             let Some(err) = self.difference(request, &seen) else { return Ok(()) };
             same += 1;
-            if err.kind() != ErrorKind::Diverged || same >= LOOKS || request.deadline.is_past() {
+            if err.kind() != ErrorKind::Diverged || same >= LOOKS {
                 return Err(err);
             }
+            // Seen once, it may be a write on its way.
+            let undecided = || match same {
+                1 => request.error(ErrorKind::Contended).with_detail(
+                    "it changed whenever all quorums were looked at, so nobody can say by the \
+                     deadline whether they agree",
+                ),
+                _ => err.clone(),
+            };
             pause::after(same + LOOKS, request.deadline.remaining()).await;
+            if request.deadline.is_past() {
+                return Err(undecided());
+            }
             let synced = self.quorums().map(|quorum| {
                 let mut sync = Request::new(Op::Sync, request.path.clone());
                 sync.deadline = request.deadline;
                 quorum.conn.call(sync)
             });
             let (synced, again) = (synced.collect::<Vec<_>>(), self.both(request.clone()).1);
-            join_all(synced).await;
+            let synced = join_all(synced).await.into_iter().map(Result::err);
             let again = again.await;
+            let failed = synced.zip(&again).map(|(sync, (look, _))| sync.or(look.clone().err()));
+            if let Some((quorum, err)) =
+                self.quorums().zip(failed).find_map(|(quorum, err)| Some((quorum, err?)))
+            {
+                return Err(match request.deadline.is_past() {
+                    true => undecided(),
+                    false => quorum.told(err).at(&request.path),
+                });
+            }
             // What still moves will be looked at for longer.
             if again.iter().map(|(_, moment)| moment).ne(seen.iter().map(|(_, moment)| moment)) {
-                same = same.min(1);
+                same = 0;
             }
             seen = again;
         }

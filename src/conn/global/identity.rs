@@ -118,7 +118,7 @@ impl Identity {
     }
 
     /// Whether it is the same quorum in the same place; how complete it is may change.
-    pub(super) fn is(&self, other: &Identity) -> bool {
+    pub(crate) fn is(&self, other: &Identity) -> bool {
         Identity { complete: other.complete, ..self.clone() } == *other
     }
 
