@@ -5,6 +5,7 @@
 #   <run>/zk_client.json        the configuration for clients
 #   <run>/peers                 what stands between servers, if anything does, one line per way:
 #                               cell, number of the one, of the other, quorum and election port
+#   <run>/properties            Java's properties that all servers have besides, if there are any
 #   <run>/<cell>/ports          one line per server: client, quorum and election port
 #   <run>/<cell>/<n>/           pid, zoo.cfg, server.log and data of server n
 

@@ -1,6 +1,6 @@
 //! A point in time on a clock that counts while the machine sleeps.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -57,6 +57,12 @@ impl Deadline {
     pub fn is_past(self) -> bool {
         self <= Self::now()
     }
+}
+
+/// How long ago 1970 began, as the clock says that people set: to be shown, and never to decide by.
+#[expect(clippy::disallowed_methods, reason = "the one place for those who only show it")]
+pub(crate) fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -137,7 +137,10 @@ pub use cells::{Address, CellConfig, Cells, CellsBuilder, Reads, Require, SetAdd
 pub use conn::bound::BoundConn;
 pub use conn::cache::ConnCache;
 pub use conn::dialer::{Dialer, Dialled};
-pub use conn::global::{GlobalConn, GlobalOptions, Identity, QuorumStatus, Rejoin, Role};
+pub use conn::global::{
+    EmptyFirst, GlobalConn, GlobalOptions, Identity, InitOptions, Promotion, QuorumStatus, Rejoin,
+    Role,
+};
 pub use conn::meta::MetaConn;
 pub use conn::options::SessionOptions;
 pub use conn::within::Within;

@@ -7,16 +7,15 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use support::soon;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use support::shared::ensemble;
+use support::{broken, soon};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::{Direction, Fate, FaultProxy, OpKind};
 use zkcells::testing::servers::{self, Ensemble};
 use zkcells::testing::wire::ErrorCode;
 use zkcells::{
     Acl, Conn as _, ConnExt as _, Error, ErrorKind, EventKind, LeaveWatch, Mode, Multi, Op,
-    Pending, Reply, Request, Session, SessionOptions, SessionState, TreeEvent, Version, ZkConn,
-    ZkPath,
+    Pending, Reply, Request, Session, SessionOptions, TreeEvent, Version, ZkConn, ZkPath,
 };
 
 fn nyc() -> String {
@@ -39,15 +38,6 @@ async fn through() -> (FaultProxy, ZkConn, ZkConn, String) {
 
 fn within(op: Op, path: &str, wait: Duration) -> Request {
     Request::new(op, ZkPath::new(path).unwrap()).within(wait)
-}
-
-async fn broken(session: &Session) {
-    soon("the break", async {
-        while session.state() == SessionState::Connected {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
 }
 
 // --- connections ------------------------------------------------------------------------------
@@ -371,15 +361,6 @@ async fn another(conn: &ZkConn, id: i64) -> Result<Session, Error> {
 }
 
 // --- servers ----------------------------------------------------------------------------------
-
-/// Three servers that the tests below share, one at a time; each finds them mended.
-async fn ensemble() -> MutexGuard<'static, Ensemble> {
-    static SHARED: OnceCell<Mutex<Ensemble>> = OnceCell::const_new();
-    let shared = SHARED.get_or_init(|| async { Mutex::new(Ensemble::start(3).await.unwrap()) });
-    let ensemble = shared.await.lock().await;
-    ensemble.mend().await;
-    ensemble
-}
 
 #[tokio::test]
 async fn a_server_that_is_stopped_is_silent_until_it_goes_on() {

@@ -80,6 +80,23 @@ fn briefly(conn: &Arc<GlobalConn>) -> Within<Arc<GlobalConn>> {
     Within::new(conn.clone(), Duration::from_millis(200))
 }
 
+/// Gives a quorum the identity of another, which it had not before.
+async fn imitate(other: &MemoryQuorum, quorum: &MemoryQuorum) {
+    const HOME: &str = "/zkcells/global";
+    let name = async |conn: &MemoryConn| {
+        let names = conn.children(HOME).await.unwrap().names;
+        let name = names.into_iter().find(|name| name.starts_with("is-")).unwrap();
+        format!("{HOME}/{name}")
+    };
+    let (other, quorum) = (other.connect(), quorum.connect());
+    let data = other.get(HOME).await.unwrap().data;
+    let multi = Multi::new()
+        .set(HOME, data, Version::Any)
+        .delete(name(&quorum).await, Version::Any)
+        .create(name(&other).await, "", Mode::Persistent);
+    quorum.multi(multi).await.unwrap();
+}
+
 fn has(data: &str) -> Option<String> {
     Some(data.to_string())
 }
@@ -561,9 +578,7 @@ async fn a_mirror_of_another_set_is_not_touched() {
     mixed.nowhere("/a").await;
     // Even if it comes in while writes go on.
     set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
-    let foreign = other.quorums[1].connect().get("/zkcells/global").await.unwrap().data;
-    let mirror = set.quorums[2].connect();
-    mirror.set("/zkcells/global", foreign, Version::Any).await.unwrap();
+    imitate(&other.quorums[1], &set.quorums[2]).await;
     let err = set.conn.set("/a", "2", Version::Any).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotMirrored);
     assert_eq!(set.data("/a").await, [has("2"), has("2"), has("1")]);

@@ -8,27 +8,25 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::join_all;
 use support::cases::{of_holders, of_lines};
 use support::random::{random, rounds};
-use support::recipes::all;
-use support::rig::{Rig, SOON, TIMEOUT, connect, gets_in, side_by_side, soon};
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
-use tokio::time::sleep;
-use zkcells::recipes::Released;
+use support::recipes::{TheLock, all};
+use support::rig::{Rig, SOON, TIMEOUT, connect, gets_in, side_by_side, soon, turn};
+use support::shared::ensemble_with;
+use tokio::sync::MutexGuard;
+use tokio::time::{sleep, timeout};
+use zkcells::recipes::{Lock, Released};
 use zkcells::testing::servers::Ensemble;
-use zkcells::{ConnExt as _, Loss};
+use zkcells::{ConnExt as _, ErrorKind, Loss, SessionOptions, ZkConn};
 
-/// Three servers that the tests below share, one at a time; each finds them mended.
+/// The servers, of which one that has lost the others serves reads alone.
 async fn ensemble() -> MutexGuard<'static, Ensemble> {
-    static SHARED: OnceCell<Mutex<Ensemble>> = OnceCell::const_new();
-    let shared = SHARED.get_or_init(|| async { Mutex::new(Ensemble::start(3).await.unwrap()) });
-    let ensemble = shared.await.lock().await;
-    ensemble.mend().await;
-    ensemble
+    ensemble_with("-Dreadonlymode.enabled=true").await
 }
 
 /// What one recipe goes through while a fault of a server bites: who has to do with `server` is
@@ -137,6 +135,47 @@ async fn each_recipe_bears_a_follower_that_is_cut_off_and_answers() {
         ensemble.cut_from_peers(server);
         all_lose(suffering).await;
         assert!(ensemble.held() > before, "the fault did not bite");
+        gets_nothing_read_only(&ensemble, server).await;
+        ensemble.mend().await;
+    }
+}
+
+/// What has lost its leader for good serves reads to those who ask for no more. Nobody gets a lock there,
+/// nobody waits for longer than he said, and nothing of it is done later.
+async fn gets_nothing_read_only(ensemble: &Ensemble, server: usize) {
+    let read_only = async {
+        while ensemble.ask(server, "isro").await.as_deref() != Some("ro") {
+            turn().await;
+        }
+    };
+    timeout(Duration::from_secs(20), read_only).await.expect("it does not become read-only");
+    let healthy = ensemble.addr(server % 3 + 1);
+    let rig = Rig::new(Arc::new(TheLock), healthy, healthy).await.prepared().await;
+    let options = SessionOptions::default().with_label("ensemble");
+    let conn = Arc::new(ZkConn::new(ensemble.addr(server), options).unwrap());
+    let lock = Lock::new(conn.clone(), &rig.path);
+    let err = soon("an answer", lock.acquire_within(TIMEOUT / 2)).await.unwrap_err();
+    println!("read-only: {err}");
+    assert!(matches!(err.kind(), ErrorKind::NotSent | ErrorKind::Timeout), "{err}");
+    assert!(err.to_string().contains(&rig.path), "{err}");
+    ensemble.mend().await;
+    // It dials again, now with success, and has nothing left to do.
+    let session = conn.session("/").await.unwrap();
+    assert!(rig.nodes_of(session.id()).await.is_empty());
+    let held = rig.take(&conn).await;
+    assert_eq!(held.release().await, Released::Released);
+}
+
+#[tokio::test]
+async fn each_recipe_bears_a_full_disk() {
+    let ensemble = ensemble().await;
+    for _ in 0..rounds(1, 20) {
+        let leader = ensemble.until_one_leads().await;
+        let (server, healthy) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+        let suffering = held_at(&ensemble, server, healthy).await;
+        // What it cannot write are the proofs of those who hold.
+        ensemble.fill_disk(server).await;
+        all_lose(suffering).await;
         ensemble.mend().await;
     }
 }

@@ -16,7 +16,7 @@ use support::grants::{Grants, Verdict};
 use support::random::{random, rounds};
 use support::recipes::{Recipe, TheLock, all};
 use support::rig::{connect, soon, turn};
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use support::shared::ensemble;
 use tokio::time::{Instant, sleep};
 use zkcells::testing::cells::fresh_root;
 use zkcells::testing::proxy::{Bites, Direction, FaultProxy, OpKind};
@@ -30,15 +30,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const LEFT: Duration = Duration::from_secs(20);
 /// Fewer grants than that prove nothing; what is held through a fault keeps all others waiting.
 const ENOUGH: usize = 5;
-
-/// Three servers that the tests below share, one at a time; each finds them mended.
-async fn ensemble() -> MutexGuard<'static, Ensemble> {
-    static SHARED: OnceCell<Mutex<Ensemble>> = OnceCell::const_new();
-    let shared = SHARED.get_or_init(|| async { Mutex::new(Ensemble::start(3).await.unwrap()) });
-    let ensemble = shared.await.lock().await;
-    ensemble.mend().await;
-    ensemble
-}
 
 /// A recipe, and a proxy and a connection at each server; two clients share a session.
 struct Arena {

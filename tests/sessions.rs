@@ -14,8 +14,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures::future::join_all;
 use support::random::{random, rounds};
+use support::shared::ensemble;
 use support::soon;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use zkcells::recipes::Lock;
@@ -34,15 +34,6 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// The session timeout of those who only look.
 const PATIENT: Duration = Duration::from_secs(30);
-
-/// Three servers that the tests below share, one at a time; each finds them mended.
-async fn ensemble() -> MutexGuard<'static, Ensemble> {
-    static SHARED: OnceCell<Mutex<Ensemble>> = OnceCell::const_new();
-    let shared = SHARED.get_or_init(|| async { Mutex::new(Ensemble::start(3).await.unwrap()) });
-    let ensemble = shared.await.lock().await;
-    ensemble.mend().await;
-    ensemble
-}
 
 /// A session that holds an ephemeral node, and somebody else who sees that node go.
 struct Held {

@@ -11,13 +11,13 @@ use fastrand::Rng;
 use futures::FutureExt as _;
 use futures::future::join_all;
 use support::random::{random, rounds};
-use support::soon;
+use support::{broken, soon};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::FaultProxy;
 use zkcells::testing::servers::Ensemble;
 use zkcells::{
-    ConnExt as _, ErrorKind, EventKind, Mode, Read, ReadReply, Session, SessionOptions,
-    SessionState, TreeEvent, TreeWatch, Version, Watch, ZkConn, ZkPath,
+    ConnExt as _, ErrorKind, EventKind, Mode, Read, ReadReply, SessionOptions, TreeEvent,
+    TreeWatch, Version, Watch, ZkConn, ZkPath,
 };
 
 const NODES: usize = 500;
@@ -193,16 +193,6 @@ impl Watched {
             assert!(read_again || told.contains(path), "tree {n}: {path} was not told");
         }
     }
-}
-
-/// Waits until a connection has noticed that it broke.
-async fn broken(session: &Session) {
-    soon("the break", async {
-        while session.state() == SessionState::Connected {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -259,6 +259,10 @@ pub(super) enum Global {
         /// Take quorums in again that missed a promotion; `repair` then deletes what only they have
         #[arg(long)]
         rejoin: bool,
+        /// Let a quorum that holds nothing be the first of a new set; `repair` then deletes what the
+        /// others hold
+        #[arg(long)]
+        empty_first: bool,
     },
     /// Make a mirror the first, when the first is gone for good
     Promote {
@@ -269,6 +273,16 @@ pub(super) enum Global {
         /// What the old first alone has may be lost
         #[arg(long)]
         old_first_is_gone: bool,
+        /// This mirror cannot answer, and no other was made the first there
+        #[arg(long, value_name = "QUORUM")]
+        without: Vec<usize>,
+        /// The chosen quorum may lack some of the tree; that is lost
+        #[arg(long)]
+        though_incomplete: bool,
+        /// Of two that were made the first apart from each other this one is right; what was written
+        /// on the other alone is lost
+        #[arg(long)]
+        over_rivals: bool,
     },
     /// Print what each quorum says it is, and whether that is right
     Status {

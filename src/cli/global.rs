@@ -8,7 +8,9 @@ use serde::Serialize;
 use crate::cells::{CellConfig, Cells};
 use crate::conn::Conn as _;
 use crate::conn::dialer;
-use crate::conn::global::{GlobalConn, Identity, QuorumStatus, Rejoin};
+use crate::conn::global::{
+    EmptyFirst, GlobalConn, Identity, InitOptions, Promotion, QuorumStatus, Rejoin,
+};
 use crate::error::{Error, ErrorKind};
 use crate::path::{CellName, Rebase, ZkPath};
 use crate::repair::{self, Difference, Repair};
@@ -25,14 +27,27 @@ const TOLD_EVERY: usize = 1000;
 
 pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop> {
     match verb {
-        Global::Init { cell, rejoin } => {
+        Global::Init { cell, rejoin, empty_first } => {
             let set = Set::open(context, &cell)?;
-            let rejoin = if rejoin { Rejoin::AsMirrors } else { Rejoin::Refuse };
-            let made = set.conn.init_with(rejoin).await;
+            let mut options = InitOptions::default();
+            if rejoin {
+                options = options.with_rejoin(Rejoin::AsMirrors);
+            }
+            if empty_first {
+                options = options.with_empty_first(EmptyFirst::Allow);
+            }
+            let made = set.conn.init_with(options).await;
             let told = made.map(|identity| tell_identity(context, &identity));
             set.done(told).await
         }
-        Global::Promote { cell, quorum, old_first_is_gone } => {
+        Global::Promote {
+            cell,
+            quorum,
+            old_first_is_gone,
+            without,
+            though_incomplete,
+            over_rivals,
+        } => {
             if !old_first_is_gone {
                 let err = Error::new(VERB, cell, ErrorKind::BadArguments);
                 return Err(Stop::Failed(err.with_detail(
@@ -41,11 +56,18 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
                 )));
             }
             let set = Set::open(context, &cell)?;
-            let made = set.conn.promote(quorum).await;
+            let mut word = without.into_iter().fold(Promotion::default(), Promotion::without);
+            if though_incomplete {
+                word = word.though_incomplete();
+            }
+            if over_rivals {
+                word = word.over_rivals();
+            }
+            let made = set.conn.promote_with(quorum, &word).await;
             let told = made.map(|identity| {
                 say(format_args!(
                     "quorum {quorum} is the first now: put it in front of \"{}\" in every \
-                     configuration",
+                     configuration, then run `zk global repair`",
                     set.cell.name
                 ));
                 tell_identity(context, &identity)
@@ -126,9 +148,11 @@ struct StatusItem<'a> {
 
 fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
     for one in all {
+        let identity = one.identity.as_ref().ok();
+        let is_complete = identity.is_none_or(|identity| identity.complete);
         match one.wrong {
-            Some(_) => context.differs(),
-            None => context.done(),
+            None if is_complete => context.done(),
+            _ => context.differs(),
         }
         let wrong = one.wrong.as_ref().map(|err| match err.detail() {
             // Which quorum it is stands in the line.
@@ -138,7 +162,6 @@ fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
             },
             None => err.kind().to_string(),
         });
-        let identity = one.identity.as_ref().ok();
         let item = StatusItem { quorum: one.number, name: &one.name, identity, wrong };
         context.out.item(&item)?;
         if context.out.is_json() {
@@ -148,7 +171,11 @@ fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
             Some(identity) => (identity.role.to_string(), identity.epoch.to_string()),
             None => ("-".into(), "-".into()),
         };
-        let state = item.wrong.as_deref().unwrap_or("ok");
+        let state = match item.wrong.as_deref() {
+            Some(wrong) => wrong,
+            None if is_complete => "ok",
+            None => "not complete: run `zk global repair`, before it may take the first's place",
+        };
         context
             .out
             .line(format!("{}  {role:6}  epoch {epoch}  {}  {state}", one.number, one.name))?;

@@ -2,7 +2,7 @@
 
 mod barriers;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use crate::conn::{Conn, ConnExt as _};
+use crate::deadline::wall_clock;
 use crate::error::{Error, ErrorKind};
 use crate::node::Stat;
 use crate::path::ZkPath;
@@ -228,9 +229,8 @@ fn plain(text: &str) -> String {
 
 /// How long a node has been there, by the clock of its server.
 fn age(stat: &Stat) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let since = Duration::from_millis(stat.ctime.try_into().unwrap_or(0));
-    let age = Duration::from_secs(now.saturating_sub(since).as_secs());
+    let age = Duration::from_secs(wall_clock().saturating_sub(since).as_secs());
     humantime::format_duration(age).to_string()
 }
 

@@ -93,12 +93,15 @@ mod gate;
 mod guard;
 mod home;
 mod identity;
+mod init;
 mod look;
 mod mirror;
 mod options;
 mod owed;
 mod plan;
+mod promote;
 mod quorum;
+mod status;
 mod touched;
 mod who;
 mod write;
@@ -112,9 +115,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::{Notify, watch};
 
-pub use admin::{QuorumStatus, Rejoin};
 pub use identity::{Identity, Role};
+pub use init::{EmptyFirst, InitOptions, Rejoin};
 pub use options::GlobalOptions;
+pub use promote::Promotion;
+pub use status::QuorumStatus;
 
 use self::gate::Gate;
 use self::home::Home;
@@ -343,13 +348,14 @@ impl Shared {
 
     /// Refuses what was read from a first that is no longer the one of `identity`.
     fn still_first(&self, look: &Look, identity: &Identity) -> Result<(), Error> {
-        let (own, _) = look.identity.as_ref().map_err(Clone::clone)?;
-        if own == identity {
+        let own = look.identity.as_ref().map_err(Clone::clone)?;
+        if own.is(identity) {
             return Ok(());
         }
         self.doubt();
         Err(match own.role {
             _ if own.set != identity.set => self.first.wrong(&Wrong::Foreign),
+            _ if own.rivals(identity) => self.first.wrong(&Wrong::Two(own.epoch)),
             Role::Mirror => self.first.wrong(&Wrong::NotFirst(own.epoch)),
             Role::First => Error::new("identity", "", ErrorKind::NotSent)
                 .with_detail("the epoch of the first has changed meanwhile"),

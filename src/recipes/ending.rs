@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 
-use super::place::is_over;
+use super::passing::is_over;
 use super::proof::now;
 use crate::background::{KEEPER, sleep};
 use crate::conn::bound::BoundConn;

@@ -113,7 +113,7 @@ impl FencedRegister {
     ///
     /// `StaleToken`, with both tokens: whoever holds this one lost what it held.
     /// `BadArguments` for a token of another cell than those before. `Input` when the node holds
-    /// something else. `OutcomeUnknown` when the reply was lost and newer tokens have come since.
+    /// something else. `OutcomeUnknown` when the reply was lost and another write has come since.
     /// `Contended` and those of a get and a set.
     ///
     /// # Cancel safety
@@ -123,19 +123,19 @@ impl FencedRegister {
         const VERB: &str = "write";
         let path = self.path(VERB)?;
         let id = random_id();
-        let mut unsure = None;
+        let (mut unsure, mut tried) = (None, None);
         for _ in 0..ROUNDS {
             let changed = self
                 .change(&path, &id, |old| {
                     let (mut fence, _) = open(VERB, &path, old)?;
-                    if unsure.is_some() && fence.write == id {
-                        return Ok(None);
+                    let seen = old.map(|node| (node.stat.czxid, node.stat.version));
+                    match &unsure {
+                        Some(_) if fence.write == id => return Ok(None),
+                        // It may have been written before the one that is here now.
+                        Some(unsure) if tried != Some(seen) => return Err(Error::clone(unsure)),
+                        _ => tried = Some(seen),
                     }
-                    fence.admit(token).map_err(|err| {
-                        // It may have been written before the newer token came.
-                        let lost = unsure.clone();
-                        lost.filter(|_| err.kind() == ErrorKind::StaleToken).unwrap_or(err)
-                    })?;
+                    fence.admit(token)?;
                     fence.write.clone_from(&id);
                     Ok(Some(sealed(&fence, data.as_ref())))
                 })
@@ -353,31 +353,35 @@ mod tests {
         assert_eq!(register.read().await.unwrap().unwrap().data, "b");
     }
 
-    #[tokio::test]
-    async fn an_unknown_outcome_behind_a_newer_token_stays_unknown() {
-        let quorum = MemoryQuorum::new();
-        let other = register(&quorum);
-        let spy = crate::spy::Spy::meddling(quorum.connect(), {
-            let mut done = false;
-            move |request, theirs| {
-                let is_set = matches!(request.op, crate::request::Op::Set { .. });
-                if !is_set || std::mem::replace(&mut done, true) {
-                    return None;
-                }
-                // Applied, the reply lost, and a newer holder came: as far as we can tell.
-                let newer = Fence {
-                    newest: Some(token(LockMode::Exclusive, 9).to_string()),
-                    ..Fence::default()
-                };
-                let theirs = theirs.set(&request.path, sealed(&newer, b"new"), Version::Any);
-                assert!(futures::FutureExt::now_or_never(theirs).is_some());
-                Some(request.error(ErrorKind::OutcomeUnknown))
+    /// A register on which `theirs` is written behind its first set, whose reply is lost.
+    fn overtaken(quorum: &MemoryQuorum, theirs: Bytes) -> FencedRegister {
+        let mut done = false;
+        let spy = crate::spy::Spy::meddling(quorum.connect(), move |request, conn| {
+            let is_set = matches!(request.op, crate::request::Op::Set { .. });
+            if !is_set || std::mem::replace(&mut done, true) {
+                return None;
             }
+            // Applied, the reply lost, and another one came: as far as we can tell.
+            let set = conn.set(&request.path, &theirs, Version::Any);
+            assert!(futures::FutureExt::now_or_never(set).is_some());
+            Some(request.error(ErrorKind::OutcomeUnknown))
         });
-        other.write(&token(LockMode::Exclusive, 5), "a").await.unwrap();
-        let register = FencedRegister::new(spy, "/app/state");
-        let err = register.write(&token(LockMode::Exclusive, 5), "b").await.unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::OutcomeUnknown, "{err}");
-        assert_eq!(other.read().await.unwrap().unwrap().data, "new");
+        FencedRegister::new(spy, "/app/state")
+    }
+
+    #[tokio::test]
+    async fn an_unknown_outcome_behind_another_write_stays_unknown() {
+        for newest in [9, 5] {
+            let quorum = MemoryQuorum::new();
+            let other = register(&quorum);
+            let mine = token(LockMode::Exclusive, 5);
+            other.write(&mine, "a").await.unwrap();
+            let mut fence = Fence { write: "theirs".into(), ..Fence::default() };
+            fence.admit(&token(LockMode::Exclusive, newest)).unwrap();
+            let register = overtaken(&quorum, sealed(&fence, b"new"));
+            let err = register.write(&mine, "b").await.unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::OutcomeUnknown, "{err}");
+            assert_eq!(other.read().await.unwrap().unwrap().data, "new");
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::deadline::wall_clock;
+
 /// Who made a node, as its data says.
 ///
 /// It is JSON, with the keys that Vitess has (`hostname`, `pid`) and two more:
@@ -45,12 +47,11 @@ impl Owner {
     /// This process, in an attempt called `id`.
     pub(crate) fn here(id: &str) -> Self {
         let hostname = hostname::get().map(|name| name.to_string_lossy().into_owned());
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Owner {
             hostname: hostname.unwrap_or_else(|_| "unknown".into()),
             pid: std::process::id(),
             id: id.to_owned(),
-            time: since.map_or(0, |since| since.as_millis().try_into().unwrap_or(u64::MAX)),
+            time: wall_clock().as_millis().try_into().unwrap_or(u64::MAX),
             granted: 0,
         }
     }

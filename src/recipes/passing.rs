@@ -1,4 +1,4 @@
-//! Errors that a later try may not meet, borne by those who wait without an own node.
+//! Which errors a later try may not meet, and which say that there is none.
 
 use std::time::Duration;
 
@@ -9,22 +9,47 @@ use crate::path::ZkPath;
 
 /// The pause behind an error that is borne.
 const PAUSE: Duration = Duration::from_millis(100);
-const LONG_PAUSE: Duration = Duration::from_secs(1);
+/// The same where somebody has to change something before it can succeed.
+pub(crate) const LONG_PAUSE: Duration = Duration::from_secs(1);
 
-/// Bears an error that a later try may not meet, and pauses.
+/// Whether an error of this kind says that nothing more comes of the session.
+pub(crate) fn is_over(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::SessionExpired | ErrorKind::Closed | ErrorKind::UnknownCell)
+}
+
+/// Whether what could not be had, or ended, so may be sought again.
+pub(crate) fn may_try_again(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::SessionExpired
+            | ErrorKind::Revoked
+            | ErrorKind::NotSent
+            | ErrorKind::Timeout
+            | ErrorKind::ConnectionLoss
+            | ErrorKind::OutcomeUnknown
+            | ErrorKind::Contended
+    )
+}
+
+/// How long to pause before the next try, if an error of this kind may pass.
+pub(crate) fn pause_behind(kind: ErrorKind) -> Option<Duration> {
+    match kind {
+        ErrorKind::NotSent
+        | ErrorKind::Timeout
+        | ErrorKind::ConnectionLoss
+        | ErrorKind::OutcomeUnknown => Some(PAUSE),
+        ErrorKind::TooManyWatches => Some(LONG_PAUSE),
+        _ => None,
+    }
+}
+
+/// Bears an error that a later try may not meet, and pauses: for those who wait without an own node.
 ///
 /// # Errors
 ///
 /// Any other one.
 pub(crate) async fn bear(err: Error) -> Result<(), Error> {
-    let pause = match err.kind() {
-        ErrorKind::NotSent
-        | ErrorKind::Timeout
-        | ErrorKind::ConnectionLoss
-        | ErrorKind::OutcomeUnknown => PAUSE,
-        ErrorKind::TooManyWatches => LONG_PAUSE,
-        _ => return Err(err),
-    };
+    let Some(pause) = pause_behind(err.kind()) else { return Err(err) };
     sleep(pause).await;
     Ok(())
 }

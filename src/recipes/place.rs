@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::ending::Ending;
+use super::passing::is_over;
 use crate::background::{KEEPER, sleep};
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt, Pending};
@@ -297,11 +298,6 @@ fn removed(answer: &Result<(), Error>) -> Option<Removed> {
             _ => None,
         },
     }
-}
-
-/// Whether an error of this kind says that nothing more comes of the session.
-pub(crate) fn is_over(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::SessionExpired | ErrorKind::Closed | ErrorKind::UnknownCell)
 }
 
 impl Way {

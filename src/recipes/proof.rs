@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::watch;
 
-use super::place::is_over;
+use super::passing::is_over;
 use crate::background::sleep;
 use crate::conn::Pending;
 use crate::deadline::Deadline;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ending::Ending;
 use super::held::loss_error;
+use super::passing::{LONG_PAUSE, is_over, pause_behind};
 use crate::background::sleep;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
@@ -14,11 +15,6 @@ use crate::hold::{Hold, Loss};
 use crate::path::ZkPath;
 use crate::request::{Op, Reply, Request};
 use crate::session::Session;
-
-/// The pause behind a try that failed while the session lives.
-const PAUSE: Duration = Duration::from_millis(100);
-/// The same where somebody has to change something before it can succeed.
-const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// How much later whoever says less of it says that it is too late.
 const GRACE: Duration = Duration::from_millis(100);
@@ -185,16 +181,11 @@ impl Waiting<'_> {
     /// Any other one.
     pub(crate) async fn bear(&self, err: Error) -> Result<(), Error> {
         let pause = match err.kind() {
-            ErrorKind::NotSent
-            | ErrorKind::Timeout
-            | ErrorKind::ConnectionLoss
-            | ErrorKind::OutcomeUnknown => PAUSE,
-            ErrorKind::TooManyWatches => LONG_PAUSE,
             // The list must be read; the node before us need not.
             ErrorKind::NoAuth if err.op() == "exists" => LONG_PAUSE,
             // The directory is gone, and the own node went before it.
             ErrorKind::NoNode => return Err(self.missing().await),
-            _ => return Err(err),
+            kind => pause_behind(kind).ok_or(err)?,
         };
         self.in_time()?;
         sleep(pause.min(self.patience.remaining())).await;
@@ -241,8 +232,7 @@ impl Waiting<'_> {
     /// Why the own node is not listed: the session is over, or somebody deleted it.
     pub(crate) async fn missing(&self) -> Error {
         let asked = self.conn.clone().by(None).sync(self.own).await;
-        let over = self.session.state().is_over()
-            || asked.is_err_and(|err| super::place::is_over(err.kind()));
+        let over = self.session.state().is_over() || asked.is_err_and(|err| is_over(err.kind()));
         self.error(if over { ErrorKind::SessionExpired } else { ErrorKind::Revoked })
     }
 
@@ -284,20 +274,6 @@ pub(crate) fn told(err: Error, patience: Patience) -> Error {
         }
         _ => err,
     }
-}
-
-/// Whether what could not be had, or ended, so may be sought again.
-pub(crate) fn may_try_again(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::SessionExpired
-            | ErrorKind::Revoked
-            | ErrorKind::NotSent
-            | ErrorKind::Timeout
-            | ErrorKind::ConnectionLoss
-            | ErrorKind::OutcomeUnknown
-            | ErrorKind::Contended
-    )
 }
 
 /// How long to wait at most between two looks at what a watch should have told.

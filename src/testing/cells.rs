@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
+use crate::deadline::wall_clock;
 use crate::error::{Error, ErrorKind};
 
 /// The cells of `cells/cells.map`, up and serving.
@@ -74,9 +74,7 @@ impl LocalCells {
 /// ```
 pub fn fresh_root() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let nanos = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos());
+    let nanos = wall_clock().as_nanos();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("test-{}-{nanos:x}-{count}", std::process::id())
 }

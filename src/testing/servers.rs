@@ -25,6 +25,7 @@
 //! |---|---|
 //! | [`stop`](Ensemble::stop) until [`cont`](Ensemble::cont) | a server that neither works nor hangs up |
 //! | [`kill`](Ensemble::kill), [`kill_leader`](Ensemble::kill_leader) until [`restart`](Ensemble::restart) | a server that is gone, and everything it had in memory |
+//! | [`fill_disk`](Ensemble::fill_disk) until [`restart`](Ensemble::restart) | a server that can write nothing, and ends |
 //! | [`cut_from_peers`](Ensemble::cut_from_peers) until [`join_peers`](Ensemble::join_peers) | a server that clients reach and other servers do not |
 //!
 //! A signal is sent only to the very process that was started for it, and a command returns when it
@@ -78,7 +79,18 @@ impl Ensemble {
     ///
     /// `Config` with what `cells/up` said.
     pub async fn start(servers: usize) -> Result<Ensemble, Error> {
+        Self::start_with(servers, "").await
+    }
+
+    /// The same, and each server has `properties` besides: Java's, one word each, such as
+    /// `-Dreadonlymode.enabled=true`.
+    ///
+    /// # Errors
+    ///
+    /// `Config` with what `cells/up` said.
+    pub async fn start_with(servers: usize, properties: &str) -> Result<Ensemble, Error> {
         let mut run = Run::begin()?;
+        run.write("properties", properties)?;
         let ports = run.dir().join(CELL).join("ports");
         let links = Links::between(servers, ports.clone())
             .map_err(|err| run.error("no ports for what stands between servers", err))?;
@@ -153,6 +165,25 @@ impl Ensemble {
         let leader = self.until_one_leads().await;
         self.kill(leader);
         leader
+    }
+
+    /// Gives server `n` a disk that is full. It goes on until it is to write something, so somebody
+    /// must write meanwhile. Returns when it serves no more, and is killed; after a
+    /// [`restart`](Self::restart) there is room again.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run, or still serves after 60 s.
+    pub async fn fill_disk(&self, n: usize) {
+        self.process(n).fill_disk();
+        self.until(&format!("server {n} goes on"), || async {
+            (!self.serves(n).await).then_some(())
+        })
+        .await;
+        // Some end by themselves, others look for a leader for ever.
+        if let Some(process) = Process::of(&self.dir(n)) {
+            process.end();
+        }
     }
 
     /// Starts server `n` again, with its data and ports. It serves a second or more later: see

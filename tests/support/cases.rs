@@ -20,7 +20,7 @@ use self::holding::{
 };
 use self::operators::{
     delete_denied, deleted_held, deleted_waiting, denied, directory_deleted, foreign_children,
-    predecessor_deleted,
+    predecessor_deleted, quota_reached,
 };
 use self::waiting::{
     cut_as_the_turn_comes, event, partitioned_waiting, session_over_waiting,
@@ -112,6 +112,7 @@ pub fn of_lines() -> Vec<(&'static str, Case)> {
         "predecessor deleted" => predecessor_deleted,
         "directory deleted" => directory_deleted,
         "foreign children" => foreign_children,
+        "quota reached" => quota_reached,
         "list denied" => |rig| denied(rig, Perms::CREATE | Perms::DELETE),
         "delete denied" => delete_denied,
     ]

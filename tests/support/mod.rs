@@ -17,9 +17,12 @@ pub mod ranges;
 pub mod recipes;
 pub mod rig;
 pub mod servers;
+pub mod shared;
 
 use std::future::Future;
 use std::time::Duration;
+
+use zkcells::{Session, SessionState};
 
 /// Fails a test that waits for something that does not come.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -27,4 +30,14 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("{what} did not come within 20 s"),
     }
+}
+
+/// Waits until a connection has noticed that it broke.
+pub async fn broken(session: &Session) {
+    soon("the break", async {
+        while session.state() == SessionState::Connected {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

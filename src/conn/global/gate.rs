@@ -13,9 +13,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::admin::Rejoin;
 use super::identity::Identity;
-use super::{Busy, Shared, admin, who};
+use super::init::{InitOptions, init};
+use super::{Busy, Shared, who};
 use crate::background::KEEPER;
 use crate::conn::{Pending, Responder};
 use crate::deadline::Deadline;
@@ -36,14 +36,8 @@ enum Standing {
     #[default]
     Unchecked,
     Checking(VecDeque<Waiting>),
-    Open(Pass),
-}
-
-/// Who the first is, and the version of the node that says so.
-#[derive(Clone, Debug)]
-pub(super) struct Pass {
-    pub(super) identity: Identity,
-    pub(super) version: i32,
+    /// Who the first is.
+    Open(Identity),
 }
 
 /// A call that waits for the check, or for its turn.
@@ -107,8 +101,8 @@ impl Shared {
                 continue;
             }
             match &gate.standing {
-                Standing::Open(pass) if writes(&request) => {
-                    self.write(request, pass.clone(), responder, busy);
+                Standing::Open(first) if writes(&request) => {
+                    self.write(request, first.clone(), responder, busy);
                 }
                 _ if !writes(&request) => forward(self.read(request), responder, busy),
                 _ => {
@@ -130,7 +124,7 @@ impl Shared {
     /// Who the first is, if that is known.
     pub(super) fn identity(&self) -> Option<Identity> {
         match &self.gate().standing {
-            Standing::Open(pass) => Some(pass.identity.clone()),
+            Standing::Open(first) => Some(first.clone()),
             _ => None,
         }
     }
@@ -183,7 +177,7 @@ async fn check(shared: Arc<Shared>, deadline: Deadline) {
     let asked = {
         let mut asking = std::pin::pin!(async {
             if shared.begins {
-                admin::init(&shared, Rejoin::Refuse).await?;
+                init(&shared, InitOptions::default()).await?;
             }
             who::agree(&shared, deadline).await
         });
@@ -199,8 +193,8 @@ async fn check(shared: Arc<Shared>, deadline: Deadline) {
     let mut gate = shared.gate();
     let Standing::Checking(queue) = std::mem::take(&mut gate.standing) else { return };
     let asked = asked.unwrap_or_else(|| Err(Error::new("identity", "", ErrorKind::NotSent)));
-    if let Ok((identity, version)) = &asked {
-        gate.standing = Standing::Open(Pass { identity: identity.clone(), version: *version });
+    if let Ok(first) = &asked {
+        gate.standing = Standing::Open(first.clone());
     }
     for Waiting { request, responder, busy } in queue {
         // Dropped before it was sent: withdrawn.
@@ -209,10 +203,7 @@ async fn check(shared: Arc<Shared>, deadline: Deadline) {
         }
         match &asked {
             _ if !writes(&request) => forward(shared.read(request), responder, busy),
-            Ok((identity, version)) => {
-                let pass = Pass { identity: identity.clone(), version: *version };
-                shared.write(request, pass, responder, busy);
-            }
+            Ok(first) => shared.write(request, first.clone(), responder, busy),
             Err(err) => {
                 let err = request.error(err.kind()).with_detail(err.detail().unwrap_or_default());
                 responder.send(Err(err));

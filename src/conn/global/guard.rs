@@ -2,6 +2,7 @@
 //! step checks the identity. So even a quorum that came back empty between two calls takes none.
 
 use super::home::Home;
+use super::identity::Identity;
 use crate::error::{Error, ErrorKind};
 use crate::request::{MultiOp, MultiReply, Op, Reply, Request};
 
@@ -10,7 +11,7 @@ use crate::request::{MultiOp, MultiReply, Op, Reply, Request};
 pub(super) const ROOM: usize = 1024;
 
 /// How much of that is the check of the first's identity.
-pub(super) const CHECK: usize = 256;
+pub(super) const CHECK: usize = 512;
 
 /// What was asked for, as steps; `None` for what no multi can do: a new access list.
 pub(super) fn steps(request: &Request) -> Option<Vec<MultiOp>> {
@@ -28,9 +29,14 @@ pub(super) fn steps(request: &Request) -> Option<Vec<MultiOp>> {
     })
 }
 
-/// `steps`, behind the check of an identity that has `version`.
-pub(super) fn guarded(request: &Request, steps: &[MultiOp], home: &Home, version: i32) -> Request {
-    let ops = std::iter::once(home.check(version)).chain(steps.iter().cloned()).collect();
+/// `steps`, behind the check that the first is still `first`.
+pub(super) fn guarded(
+    request: &Request,
+    steps: &[MultiOp],
+    home: &Home,
+    first: &Identity,
+) -> Request {
+    let ops = std::iter::once(home.check(first)).chain(steps.iter().cloned()).collect();
     let mut guarded = Request::new(Op::Multi(ops), home.path().clone());
     (guarded.deadline, guarded.session) = (request.deadline, request.session);
     guarded

@@ -1,38 +1,47 @@
 //! The nodes that a set keeps on each of its quorums, beside the tree of its users.
 //!
 //! ```text
-//! /zkcells/global            the identity of this quorum, as JSON
-//! /zkcells/global/fence-00   its version counts what mirrors were brought to, for 1/256 of all paths
+//! /zkcells/global                  the identity of this quorum, as JSON
+//! /zkcells/global/is-…             the same as a name: it is there for as long as the identity is this
+//! /zkcells/global/fence-00         its version counts what mirrors were brought to, for 1/256 of all paths
 //!                 …
 //! /zkcells/global/fence-ff
 //! ```
 
 use bytes::Bytes;
 
-use super::identity::Identity;
+use super::identity::{Identity, NAME};
 use crate::node::{Mode, Version};
 use crate::path::ZkPath;
 use crate::request::MultiOp;
 
 /// Where a set keeps its own nodes.
 #[derive(Clone, Debug)]
-pub(super) struct Home(ZkPath);
+pub(super) struct Home {
+    path: ZkPath,
+    top: ZkPath,
+}
 
 /// Which fence guards a path.
 pub(super) type FenceNo = u8;
 
 impl Home {
     pub(super) fn new(path: ZkPath) -> Self {
-        Home(path)
+        Home { path, top: ZkPath::root() }
     }
 
     /// The identity node.
     pub(super) fn path(&self) -> &ZkPath {
-        &self.0
+        &self.path
+    }
+
+    /// The node at and below which the tree is that all quorums hold.
+    pub(super) fn top(&self) -> &ZkPath {
+        &self.top
     }
 
     pub(super) fn fence(&self, number: FenceNo) -> ZkPath {
-        self.0.child(&format!("fence-{number:02x}"))
+        self.path.child(&format!("fence-{number:02x}"))
     }
 
     /// The fence of `path`: the same in every process and every release, so it is FNV-1a and not
@@ -47,18 +56,31 @@ impl Home {
 
     /// Whether `path` is one of a set's own nodes.
     pub(super) fn is_own(&self, path: &ZkPath) -> bool {
-        path.is_in(&self.0)
+        path.is_in(&self.path)
     }
 
     /// Whether `path` is part of the tree that all quorums hold: neither a set's own nodes and what
     /// they stand on, nor those of ZooKeeper itself.
     pub(super) fn is_mirrored(&self, path: &ZkPath) -> bool {
-        !self.0.is_in(path) && !self.is_own(path) && path.components().next() != Some("zookeeper")
+        !self.path.is_in(path)
+            && !self.is_own(path)
+            && path.components().next() != Some("zookeeper")
     }
 
     /// Whether there may be nodes at or below `path` that all quorums hold.
     pub(super) fn may_hold(&self, path: &ZkPath) -> bool {
-        self.is_mirrored(path) || (self.0.is_in(path) && path != &self.0)
+        self.is_mirrored(path) || (self.path.is_in(path) && path != &self.path)
+    }
+
+    /// The node that says by its name who a quorum is.
+    fn name(&self, identity: &Identity) -> ZkPath {
+        self.path.child(&identity.name())
+    }
+
+    /// Whether a quorum whose node has these children is named as `identity` says, and nothing else.
+    pub(super) fn is_named(identity: &Identity, children: &[String]) -> bool {
+        let mut names = children.iter().filter(|child| child.starts_with(NAME));
+        names.next().is_some_and(|name| *name == identity.name()) && names.next().is_none()
     }
 
     /// Creates everything, all or nothing; what is above must be there.
@@ -67,15 +89,31 @@ impl Home {
             let options = Mode::Persistent.into();
             MultiOp::Create { path, data, options }
         };
-        let mut ops = vec![create(self.0.clone(), identity.to_bytes())];
+        let mut ops = vec![create(self.path.clone(), identity.to_bytes())];
+        ops.push(create(self.name(identity), Bytes::new()));
         let numbers = FenceNo::MIN..=FenceNo::MAX;
         ops.extend(numbers.map(|number| create(self.fence(number), Bytes::new())));
         ops
     }
 
-    /// The condition that the identity has not changed since it had this version.
-    pub(super) fn check(&self, version: i32) -> MultiOp {
-        MultiOp::Check { path: self.0.clone(), version: Version::Exact(version) }
+    /// Makes `after` of a quorum that is `before`, as a node of `version` says.
+    pub(super) fn change(&self, before: &Identity, after: &Identity, version: i32) -> Vec<MultiOp> {
+        let version = Version::Exact(version);
+        let mut ops = vec![
+            self.check(before),
+            MultiOp::Set { path: self.path.clone(), data: after.to_bytes(), version },
+        ];
+        if !before.is(after) {
+            ops.push(MultiOp::Delete { path: self.name(before), version: Version::Any });
+            let (path, options) = (self.name(after), Mode::Persistent.into());
+            ops.push(MultiOp::Create { path, data: Bytes::new(), options });
+        }
+        ops
+    }
+
+    /// The condition that a quorum is still who it was.
+    pub(super) fn check(&self, identity: &Identity) -> MultiOp {
+        MultiOp::Check { path: self.name(identity), version: Version::Any }
     }
 }
 

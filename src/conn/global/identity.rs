@@ -33,27 +33,98 @@ pub struct Identity {
     pub set: String,
     /// Counts how often another one was made the first; the highest is right.
     pub epoch: u64,
+    /// A random text that is drawn whenever one is made the first. Two that were made the first apart
+    /// from each other may have the same epoch, and never the same term.
+    pub term: String,
     /// What it is in this epoch.
     pub role: Role,
+    /// A random text that is drawn when a quorum without identity gets one: what it held before
+    /// counts no more.
+    pub incarnation: String,
+    /// Whether it has held all that the first holds since it came in, so that it may take its place. A
+    /// quorum that comes into a set, and each mirror of a new first, is not complete before a `repair`
+    /// of the whole tree found nothing more to do.
+    pub complete: bool,
+}
+
+fn drawn() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
+fn is_drawn(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 impl Identity {
-    /// Of a set that did not exist before.
+    /// The first of a set that did not exist before.
     pub(super) fn fresh() -> Self {
-        Identity { set: format!("{:032x}", fastrand::u128(..)), epoch: 1, role: Role::First }
+        Identity {
+            set: format!("{:032x}", fastrand::u128(..)),
+            epoch: 1,
+            term: drawn(),
+            role: Role::First,
+            incarnation: drawn(),
+            complete: true,
+        }
     }
 
-    pub(super) fn with(&self, epoch: u64, role: Role) -> Self {
-        Identity { set: self.set.clone(), epoch, role }
+    /// What this quorum is after it was made the first, behind all others until `latest`.
+    pub(super) fn risen(&self, latest: u64) -> Self {
+        Identity {
+            epoch: latest + 1,
+            term: drawn(),
+            role: Role::First,
+            complete: true,
+            ..self.clone()
+        }
+    }
+
+    /// The same quorum, as a mirror in whatever epoch it knows.
+    pub(super) fn demoted(&self) -> Self {
+        Identity { role: Role::Mirror, ..self.clone() }
+    }
+
+    /// The same quorum, as a mirror of `first` that may lack anything.
+    pub(super) fn behind(&self, first: &Identity) -> Self {
+        Identity { incarnation: self.incarnation.clone(), ..Identity::mirror_of(first) }
+    }
+
+    /// A quorum that was none of the set, as a mirror of `first`.
+    pub(super) fn mirror_of(first: &Identity) -> Self {
+        Identity { role: Role::Mirror, incarnation: drawn(), complete: false, ..first.clone() }
     }
 
     pub(super) fn parse(data: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(data).map_err(|err| format!("it is no identity ({err})"))
+        let identity: Identity =
+            serde_json::from_slice(data).map_err(|err| format!("it is no identity ({err})"))?;
+        for text in [&identity.set, &identity.term, &identity.incarnation] {
+            if !is_drawn(text) {
+                return Err(format!("it is no identity ({text:?} is no hexadecimal number)"));
+            }
+        }
+        Ok(identity)
     }
 
     pub(super) fn to_bytes(&self) -> Bytes {
         // Invariant: text and numbers are always JSON.
         serde_json::to_vec(self).map(Bytes::from).unwrap_or_default()
+    }
+
+    /// What the node is called that is there exactly as long as the quorum is this. No name comes
+    /// twice, so whoever finds it knows that nothing has changed.
+    pub(super) fn name(&self) -> String {
+        let Identity { set, epoch, term, role, incarnation, .. } = self;
+        format!("{NAME}{set}-{epoch}-{term}-{role}-{incarnation}")
+    }
+
+    /// Whether it is the same quorum in the same place; how complete it is may change.
+    pub(super) fn is(&self, other: &Identity) -> bool {
+        Identity { complete: other.complete, ..self.clone() } == *other
+    }
+
+    /// Whether both are of the same epoch, but not of the same first.
+    pub(super) fn rivals(&self, other: &Identity) -> bool {
+        self.set == other.set && self.epoch == other.epoch && self.term != other.term
     }
 
     /// What is wrong with a quorum that says this and is used as a mirror of `first`.
@@ -62,15 +133,20 @@ impl Identity {
             _ if self.set != first.set => Some(Wrong::Foreign),
             _ if self.epoch > first.epoch => Some(Wrong::Newer(self.epoch, first.epoch)),
             _ if self.epoch < first.epoch => Some(Wrong::Older(self.epoch, first.epoch)),
-            _ if self.role != Role::Mirror => Some(Wrong::Two),
+            _ if self.rivals(first) => Some(Wrong::Two(self.epoch)),
+            _ if self.role != Role::Mirror => Some(Wrong::Twice),
             _ => None,
         }
     }
 }
 
+/// What the names begin with that say who a quorum is.
+pub(super) const NAME: &str = "is-";
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of set {} in epoch {}", self.role, self.set, self.epoch)
+        write!(f, "{} of set {} in epoch {}", self.role, self.set, self.epoch)?;
+        if self.complete { Ok(()) } else { f.write_str(", not complete") }
     }
 }
 
@@ -87,10 +163,20 @@ pub(super) enum Wrong {
     Older(u64, u64),
     /// The first missed it.
     Newer(u64, u64),
-    /// It says that it is the first, too.
-    Two,
+    /// Two were made the first in the same epoch, each without the other's knowledge.
+    Two(u64),
+    /// The first is there twice.
+    Twice,
     /// It is used as the first and is none.
     NotFirst(u64),
+}
+
+impl Wrong {
+    /// Whether nothing may be written as long as one quorum says so, however many agree otherwise:
+    /// the first may be none.
+    pub(super) fn is_fatal(&self) -> bool {
+        matches!(self, Wrong::Newer(..) | Wrong::Two(_))
+    }
 }
 
 /// What is wrong, and what to do.
@@ -120,7 +206,13 @@ impl fmt::Display for Wrong {
                 "is of epoch {own} and the first of epoch {first}: another was made the first; put \
                  that one in front in the configuration"
             ),
-            Wrong::Two => f.write_str(
+            Wrong::Two(epoch) => write!(
+                f,
+                "follows another first of the same epoch {epoch}: two were made the first apart from \
+                 each other, and each may hold what the other lacks, so nothing is written; compare \
+                 them, then choose one by `zk global promote --over-rivals`"
+            ),
+            Wrong::Twice => f.write_str(
                 "says that it is the first, as the first does: check the addresses and their order",
             ),
             Wrong::NotFirst(epoch) => write!(
@@ -137,22 +229,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mirror_is_of_the_same_set_and_epoch() {
-        let first = Identity::fresh().with(3, Role::First);
+    fn a_mirror_is_of_the_same_set_epoch_and_term() {
+        let first = Identity { epoch: 3, ..Identity::fresh() };
+        let mirror = Identity::mirror_of(&first);
         let wrong = |mirror: Identity| mirror.wrong_as_mirror_of(&first);
-        assert_eq!(wrong(first.with(3, Role::Mirror)), None);
-        assert_eq!(wrong(first.clone()), Some(Wrong::Two));
-        assert_eq!(wrong(first.with(2, Role::First)), Some(Wrong::Older(2, 3)));
-        assert_eq!(wrong(first.with(4, Role::Mirror)), Some(Wrong::Newer(4, 3)));
-        assert_eq!(wrong(Identity::fresh().with(3, Role::Mirror)), Some(Wrong::Foreign));
+        assert_eq!(wrong(mirror.clone()), None);
+        assert_eq!(wrong(first.clone()), Some(Wrong::Twice));
+        assert_eq!(wrong(Identity { epoch: 2, ..first.clone() }), Some(Wrong::Older(2, 3)));
+        assert_eq!(wrong(mirror.risen(3)), Some(Wrong::Newer(4, 3)));
+        let foreign = Identity::mirror_of(&Identity { epoch: 3, ..Identity::fresh() });
+        assert_eq!(wrong(foreign), Some(Wrong::Foreign));
+        // Another first of this epoch, and whoever follows it.
+        let rival = mirror.risen(2);
+        assert_eq!(wrong(rival.clone()), Some(Wrong::Two(3)));
+        assert_eq!(wrong(Identity::mirror_of(&rival)), Some(Wrong::Two(3)));
     }
 
     #[test]
     fn an_identity_is_read_as_it_was_written() {
         let identity = Identity::fresh();
-        assert_eq!(Identity::parse(&identity.to_bytes()), Ok(identity));
+        assert_eq!(Identity::parse(&identity.to_bytes()), Ok(identity.clone()));
+        let bad = |set: &str| {
+            let bytes = Identity { set: set.into(), ..identity.clone() }.to_bytes();
+            Identity::parse(&bytes).is_err()
+        };
+        assert!(bad("a/b") && bad("") && bad("x"));
         for bad in ["", "{}", r#"{"set":"a","epoch":-1,"role":"first"}"#] {
             assert!(Identity::parse(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn no_two_identities_have_one_name() {
+        let first = Identity::fresh();
+        let mirror = Identity::mirror_of(&first);
+        let all = [
+            first.clone(),
+            first.risen(1),
+            first.risen(1),
+            first.demoted(),
+            mirror.clone(),
+            Identity::mirror_of(&first),
+        ];
+        let names: std::collections::BTreeSet<String> = all.iter().map(Identity::name).collect();
+        assert_eq!(names.len(), all.len());
+        // What is the same but for being complete is the same.
+        assert_eq!(Identity { complete: true, ..mirror.clone() }.name(), mirror.name());
+        assert!(Identity { complete: true, ..mirror.clone() }.is(&mirror));
     }
 }

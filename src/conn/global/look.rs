@@ -35,8 +35,8 @@ impl Found {
 /// What one look has shown.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// Who it is, and the version of the node that says so.
-    pub(super) identity: Result<(Identity, i32), Error>,
+    /// Who it is.
+    pub(super) identity: Result<Identity, Error>,
     pub(super) fences: BTreeMap<FenceNo, i32>,
     pub(super) nodes: BTreeMap<ZkPath, Found>,
 }
@@ -106,6 +106,7 @@ pub(super) fn look(
             Some(Err(err)) => quorum.identity(Err(err)),
             _ => return Err(odd()),
         };
+        let identity = identity.map(|(identity, _)| identity);
         let mut look = Look { identity, fences: BTreeMap::new(), nodes: BTreeMap::new() };
         for number in fences {
             match found.next() {

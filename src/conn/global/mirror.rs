@@ -84,7 +84,7 @@ pub(super) struct Mirror {
     pub(super) quorum: Quorum,
     fences: Vec<Mutex<Fence>>,
     /// Who it said it is, when it was asked last.
-    said: std::sync::Mutex<Option<(Identity, i32)>>,
+    said: std::sync::Mutex<Option<Identity>>,
     pub(super) owed: Owed,
 }
 
@@ -237,7 +237,7 @@ impl Mirror {
         paths: &BTreeSet<ZkPath>,
     ) -> Result<Option<Attempt>, Error> {
         let Some(first) = &job.first else { return Ok(None) };
-        let identity = self.version(seen, job).inspect_err(|_| shared.doubt())?;
+        let identity = self.is_right(seen, job).inspect_err(|_| shared.doubt())?;
         let mut fences = Vec::with_capacity(held.len());
         for (number, fence) in held.iter() {
             // Where nobody looked, the write itself will tell.
@@ -281,7 +281,7 @@ impl Mirror {
             None => (look(&self.quorum, what).await?, Depth::All),
         };
         self.note(&mirror);
-        let identity = self.version(&mirror, job).inspect_err(|_| shared.doubt())?;
+        let identity = self.is_right(&mirror, job).inspect_err(|_| shared.doubt())?;
         let mut fences = Vec::with_capacity(held.len());
         let now = shared.tick();
         for (number, fence) in held.iter_mut() {
@@ -319,12 +319,12 @@ impl Mirror {
         Some(Look { identity: Ok(said), fences: BTreeMap::new(), nodes: BTreeMap::new() })
     }
 
-    /// The version of this mirror's identity, which must be the right one.
-    fn version(&self, look: &Look, job: &Job) -> Result<i32, Error> {
-        let (identity, version) = look.identity.as_ref().map_err(Clone::clone)?;
+    /// Who this mirror is, if that is right.
+    fn is_right(&self, look: &Look, job: &Job) -> Result<Identity, Error> {
+        let identity = look.identity.as_ref().map_err(Clone::clone)?;
         match identity.wrong_as_mirror_of(&job.identity) {
             Some(wrong) => Err(self.quorum.wrong(&wrong)),
-            None => Ok(*version),
+            None => Ok(identity.clone()),
         }
     }
 
@@ -339,7 +339,7 @@ impl Mirror {
     ) -> Result<Attempt, Error> {
         let Terms { home, identity, mut fences, moment } = terms;
         for chunk in chunks(plan.ops) {
-            let mut ops = vec![home.check(identity)];
+            let mut ops = vec![home.check(&identity)];
             ops.extend(held.iter().zip(&fences).map(|((number, _), version)| MultiOp::Set {
                 path: home.fence(*number),
                 data: Bytes::new(),
@@ -427,8 +427,8 @@ impl Mirror {
 /// On which conditions a mirror is written.
 struct Terms<'a> {
     home: &'a Home,
-    /// The version of its identity.
-    identity: i32,
+    /// Who it is.
+    identity: Identity,
     /// Those of the fences that are held.
     fences: Vec<i32>,
     /// From when the first's state is.

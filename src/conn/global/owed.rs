@@ -187,7 +187,7 @@ impl Shared {
         };
         let identity = match self.identity() {
             Some(identity) => identity,
-            None => who::first(self, deadline).await?.0,
+            None => who::first(self, deadline).await?,
         };
         let job = Job {
             moment: self.tick(),

@@ -38,6 +38,12 @@ impl Quorum {
         Error::new("identity", "", ErrorKind::WrongQuorum).with_detail(format!("{self} {why}"))
     }
 
+    /// Whether `err` is what is told of this quorum when it has no identity, and not that it cannot
+    /// answer.
+    pub(super) fn says_nothing(&self, err: &Error) -> bool {
+        err.kind() == ErrorKind::WrongQuorum && err.detail() == self.wrong(&Wrong::Missing).detail()
+    }
+
     /// The identity in an answer, with its version.
     pub(super) fn identity(&self, answer: Result<Node, Error>) -> Result<(Identity, i32), Error> {
         match answer {

@@ -6,40 +6,61 @@ use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::Shared;
+use super::home::Home;
 use super::identity::{Identity, Role, Wrong};
 use super::mirror::Mirror;
 use super::quorum::Quorum;
 use crate::conn::Conn as _;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::request::{LeaveWatch, Op, Reply, Request};
+use crate::pause;
+use crate::request::{Op, Read, ReadReply, Reply, Request};
 
 /// How long the mirrors that need not confirm have to say that another one was made the first.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Who a quorum says it is, and the version of the node that says it; or why it says nothing.
-type Said = Result<(Identity, i32), Error>;
+/// So often a quorum whose identity is just being changed is asked again.
+const LOOKS: u32 = 5;
 
-/// What a quorum says of itself, with the version of the node that says it.
-pub(super) async fn is(
-    shared: &Shared,
-    quorum: &Quorum,
-    deadline: Deadline,
-) -> Result<(Identity, i32), Error> {
-    let mut request = Request::new(Op::Get(LeaveWatch::No), shared.home.path().clone());
-    request.deadline = deadline;
-    let answer = quorum.conn.call(request).await.and_then(|reply| match reply {
-        Reply::Node(node, _) => Ok(node),
-        _ => Err(Error::new("identity", "", ErrorKind::Unexpected)),
-    });
-    quorum.identity(answer)
+/// Who a quorum says it is, and the version of the node that says it; or why it says nothing.
+pub(super) type Said = Result<(Identity, i32), Error>;
+
+/// What a quorum says of itself, if the node that bears its name says the same.
+pub(super) async fn is(shared: &Shared, quorum: &Quorum, deadline: Deadline) -> Said {
+    let home = shared.home.path();
+    for round in 0..LOOKS {
+        pause::after(round * 3, deadline.remaining()).await;
+        let reads = vec![Read::Get(home.clone()), Read::Children(home.clone())];
+        let mut request = Request::new(Op::ReadMany(reads), home.clone());
+        request.deadline = deadline;
+        let Reply::Many(found) = quorum.conn.call(request).await? else { return Err(odd()) };
+        let mut found = found.into_iter();
+        let (said, named) = match (found.next(), found.next()) {
+            (Some(Ok(ReadReply::Node(node))), Some(named)) => (quorum.identity(Ok(node))?, named),
+            (Some(Err(err)), _) => return quorum.identity(Err(err)),
+            _ => return Err(odd()),
+        };
+        match named {
+            Ok(ReadReply::Children(names)) if Home::is_named(&said.0, &names) => return Ok(said),
+            Ok(ReadReply::Children(_)) => {}
+            Err(err) if err.kind() != ErrorKind::NoNode => return Err(err),
+            _ => {}
+        }
+    }
+    let why = "the node below it that bears its name is not there, or not alone".to_string();
+    Err(quorum.wrong(&Wrong::Unreadable(why)))
+}
+
+fn odd() -> Error {
+    Error::new("identity", "", ErrorKind::Unexpected)
+        .with_detail("the connection answered another question")
 }
 
 /// The first, if it is one.
-pub(super) async fn first(shared: &Shared, deadline: Deadline) -> Result<(Identity, i32), Error> {
-    let (identity, version) = is(shared, &shared.first, deadline).await?;
+pub(super) async fn first(shared: &Shared, deadline: Deadline) -> Result<Identity, Error> {
+    let (identity, _) = is(shared, &shared.first, deadline).await?;
     match identity.role {
-        Role::First => Ok((identity, version)),
+        Role::First => Ok(identity),
         Role::Mirror => Err(shared.first.wrong(&Wrong::NotFirst(identity.epoch))),
     }
 }
@@ -49,7 +70,7 @@ pub(super) async fn first(shared: &Shared, deadline: Deadline) -> Result<(Identi
 /// # Errors
 ///
 /// `WrongQuorum` when one is not what it is used as, `NotSent` when too few answer.
-pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<(Identity, i32), Error> {
+pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<Identity, Error> {
     let mut asked: FuturesUnordered<_> = shared
         .mirrors
         .iter()
@@ -63,7 +84,7 @@ pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<(Identi
             Some(answer) = asked.next() => answers.push(answer),
         }
     };
-    let (identity, version) = found.map_err(|err| match err.kind() {
+    let identity = found.map_err(|err| match err.kind() {
         ErrorKind::WrongQuorum => err,
         _ => away(&shared.first, &err),
     })?;
@@ -89,8 +110,8 @@ pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<(Identi
     for (mirror, answer) in answers {
         match answer.map(|(own, _)| own.wrong_as_mirror_of(&identity)) {
             Ok(None) => {}
-            // Whatever else is so: this first is one no more.
-            Ok(Some(wrong @ Wrong::Newer(..))) => return Err(mirror.quorum.wrong(&wrong)),
+            // Whatever else is so: this first may be one no more.
+            Ok(Some(wrong)) if wrong.is_fatal() => return Err(mirror.quorum.wrong(&wrong)),
             Ok(Some(wrong)) => wrongs.push(mirror.quorum.wrong(&wrong)),
             Err(err) if err.kind() == ErrorKind::WrongQuorum => wrongs.push(err),
             Err(err) => silent.push(away(&mirror.quorum, &err)),
@@ -98,7 +119,7 @@ pub(super) async fn agree(shared: &Shared, deadline: Deadline) -> Result<(Identi
     }
     match wrongs.into_iter().chain(silent).next() {
         Some(err) if !is_enough => Err(err),
-        _ => Ok((identity, version)),
+        _ => Ok(identity),
     }
 }
 
@@ -109,9 +130,6 @@ fn away(quorum: &Quorum, err: &Error) -> Error {
 }
 
 /// What all quorums say of themselves, in their order.
-pub(super) async fn all(
-    shared: &Shared,
-    deadline: Deadline,
-) -> Vec<Result<(Identity, i32), Error>> {
+pub(super) async fn all(shared: &Shared, deadline: Deadline) -> Vec<Said> {
     join_all(shared.quorums().map(|quorum| is(shared, quorum, deadline))).await
 }

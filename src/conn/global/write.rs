@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures::future::join;
 use tokio::sync::mpsc;
 
-use super::gate::Pass;
 use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
 use super::home::Home;
+use super::identity::Identity;
 use super::look::{Freshness, Look, What, look};
 use super::mirror::Job;
 use super::owed::Debt;
@@ -25,7 +25,7 @@ impl Shared {
     pub(super) fn write(
         self: &Arc<Self>,
         request: Request,
-        pass: Pass,
+        first: Identity,
         mut responder: Responder<Reply>,
         busy: Busy,
     ) {
@@ -51,7 +51,7 @@ impl Shared {
             touched.deleted.iter().filter(|path| own.contains(*path)).cloned().collect()
         };
         let before = exist(&own);
-        let answer = first_answer(self, &request, &steps, pass.version);
+        let answer = first_answer(self, &request, &steps, &first);
         let paths: Vec<ZkPath> = touched.paths.iter().cloned().collect();
         let created = exist(&touched.created);
         let fences: BTreeSet<_> = paths.iter().map(Home::fence_of).collect();
@@ -111,7 +111,7 @@ impl Shared {
                 first: outcome.first,
                 left: outcome.left,
                 depth: touched.depth,
-                identity: pass.identity,
+                identity: first,
                 deadline: request.deadline,
             });
             let (enough, reply) = join(shared.mirror(&request, job, early), reply).await;
@@ -234,9 +234,9 @@ fn first_answer(
     shared: &Shared,
     request: &Request,
     steps: &[MultiOp],
-    version: i32,
+    first: &Identity,
 ) -> impl Future<Output = Result<Answered, Refusal>> + Send + use<> {
-    let guarded = guarded(request, steps, &shared.home, version);
+    let guarded = guarded(request, steps, &shared.home, first);
     let multi = shared.first.conn.call(guarded);
     let acl =
         matches!(request.op, Op::SetAcl { .. }).then(|| shared.first.conn.call(request.clone()));

@@ -1,6 +1,8 @@
 //! The clock of a quorum: real time and what tests have advanced.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+use crate::deadline::wall_clock;
 
 /// Milliseconds since 1970, which never go back.
 #[derive(Debug)]
@@ -15,8 +17,7 @@ impl Clock {
     }
 
     pub(super) fn now(&mut self) -> i64 {
-        let real = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let millis = real.saturating_add(self.advanced).as_millis();
+        let millis = wall_clock().saturating_add(self.advanced).as_millis();
         // Far enough, and leaves room to add to it.
         let end = i64::MAX / 2;
         self.latest = self.latest.max(i64::try_from(millis).unwrap_or(end).min(end));

@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::pause::Backoff;
 use crate::recipes::held::Held;
+use crate::recipes::passing::may_try_again;
 use crate::recipes::token::Token;
-use crate::recipes::wait::may_try_again;
 use crate::request::{Multi, MultiReply};
 use crate::session::Session;
 

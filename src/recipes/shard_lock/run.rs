@@ -13,7 +13,7 @@ use super::{ShardLock, VERB};
 use crate::background::sleep;
 use crate::error::{Error, ErrorKind};
 use crate::pause::Backoff;
-use crate::recipes::wait::may_try_again;
+use crate::recipes::passing::may_try_again;
 
 /// The pause behind a look that failed.
 const PAUSE: Duration = Duration::from_millis(100);

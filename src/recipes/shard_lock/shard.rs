@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::path::ZkPath;
 use crate::recipes::held::Held;
-use crate::recipes::place::is_over;
+use crate::recipes::passing::is_over;
 use crate::recipes::token::Token;
 use crate::recipes::wait::recheck;
 use crate::request::{Multi, MultiReply};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// How long the kernel may take for a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,6 +50,22 @@ impl Process {
         self.signal(Signal::KILL, |state| state.is_none());
     }
 
+    /// Kills it, if it has not ended just now.
+    pub(super) fn end(&self) {
+        if self.state().is_some() {
+            let _ = kill_process(self.pid, Signal::KILL);
+        }
+        self.until("the end", |state| state.is_none());
+    }
+
+    /// Lets no file of it grow any more, as when its disk is full.
+    pub(super) fn fill_disk(&self) {
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        if let Err(err) = prlimit(Some(self.pid), Resource::Fsize, none) {
+            panic!("{}: no limit for its files: {err}", self.dir.display());
+        }
+    }
+
     /// Sends `signal`, and waits until its effect can be seen.
     fn signal(&self, signal: Signal, seen: impl Fn(Option<char>) -> bool) {
         let dir = self.dir.display();
@@ -57,9 +73,13 @@ impl Process {
         if let Err(err) = kill_process(self.pid, signal) {
             panic!("{dir}: {signal:?}: {err}");
         }
+        self.until(&format!("{signal:?}"), seen);
+    }
+
+    fn until(&self, what: &str, seen: impl Fn(Option<char>) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !seen(self.state()) {
-            assert!(Instant::now() < end, "{dir}: {signal:?} has no effect");
+            assert!(Instant::now() < end, "{}: {what} has no effect", self.dir.display());
             sleep(Duration::from_millis(1));
         }
     }

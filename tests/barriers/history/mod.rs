@@ -194,12 +194,12 @@ impl Client {
         let (patience, drops) = (self.patience(), self.rng.bool());
         let start = self.history.clock.now();
         let dies = async {
-            match (&self.line, self.rng.u8(..20)) {
-                (Line::Memory(conn), 0) => {
-                    tokio::task::yield_now().await;
-                    conn.expire();
-                }
-                _ => {}
+            let ends = self.rng.u8(..20) == 0;
+            if let Line::Memory(conn) = &self.line
+                && ends
+            {
+                tokio::task::yield_now().await;
+                conn.expire();
             }
             std::future::pending::<()>().await
         };

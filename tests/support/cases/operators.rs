@@ -100,3 +100,31 @@ pub async fn delete_denied(rig: Rig) {
     rig.faulty.close().await.unwrap();
     gets_in(next, SOON).await;
 }
+
+/// Servers that hold quotas refuse another node: whoever comes is told so and leaves nothing, whoever
+/// holds it holds on, and goes.
+pub async fn quota_reached(rig: Rig) {
+    let (held, id) = (rig.take(&rig.well).await, rig.session().await.id());
+    let quota = format!("/zookeeper/quota{}", rig.dir());
+    let limits = "count=1,bytes=-1=;byteHardLimit=-1;countHardLimit=1";
+    tree::create_all(
+        &rig.third,
+        format!("{quota}/zookeeper_stats"),
+        "count=0,bytes=0",
+        Mode::Persistent,
+    )
+    .await
+    .unwrap();
+    rig.third.create(format!("{quota}/zookeeper_limits"), limits, Mode::Persistent).await.unwrap();
+    rig.faulty.sync(rig.dir()).await.unwrap();
+    let refused = rig.recipe.acquire(rig.faulty.clone(), &rig.path);
+    let err = soon("the word of it", refused).await.err().unwrap();
+    assert_eq!(err.kind(), ErrorKind::QuotaExceeded, "{err}");
+    assert!(err.to_string().contains(&rig.path), "{err}");
+    rig.nothing_left_of(id, SOON).await;
+    assert!(held.is_valid());
+    tree::remove_all(&rig.third, quota).await.unwrap();
+    let next = rig.contend(&rig.faulty).await;
+    assert_eq!(held.release().await, Released::Released);
+    gets_in(next, SOON).await;
+}

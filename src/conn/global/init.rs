@@ -1,0 +1,195 @@
+//! Making a set: identities for the quorums that have none.
+
+use futures::future::join_all;
+
+use super::admin::{change, make};
+use super::identity::{Identity, Role, Wrong};
+use super::quorum::Quorum;
+use super::{GlobalConn, Shared, who};
+use crate::conn::ConnExt as _;
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind};
+
+/// Whether quorums of an older epoch may come in again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rejoin {
+    /// No: what they wrote on their own is looked at first.
+    #[default]
+    Refuse,
+    /// Yes, as mirrors. What only they have is deleted by the next `repair`.
+    AsMirrors,
+}
+
+/// Whether a quorum that holds nothing may become the first of a new set, while another of its quorums
+/// holds something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EmptyFirst {
+    /// No: more likely they stand in the wrong order.
+    #[default]
+    Refuse,
+    /// Yes. What the others hold is deleted by the next `repair`.
+    Allow,
+}
+
+/// What [`GlobalConn::init_with`] may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct InitOptions {
+    /// Whether quorums of an older epoch may come in again.
+    pub rejoin: Rejoin,
+    /// Whether the first of a new set may be empty where others are not.
+    pub empty_first: EmptyFirst,
+}
+
+impl InitOptions {
+    /// The same, with quorums of an older epoch treated so.
+    #[must_use]
+    pub fn with_rejoin(mut self, rejoin: Rejoin) -> Self {
+        self.rejoin = rejoin;
+        self
+    }
+
+    /// The same, with an empty first treated so.
+    #[must_use]
+    pub fn with_empty_first(mut self, empty_first: EmptyFirst) -> Self {
+        self.empty_first = empty_first;
+        self
+    }
+}
+
+impl From<Rejoin> for InitOptions {
+    fn from(rejoin: Rejoin) -> Self {
+        InitOptions::default().with_rejoin(rejoin)
+    }
+}
+
+const VERB: &str = "init";
+
+impl GlobalConn {
+    /// Gives identities to the quorums that have none: to all of a new set, or to mirrors that are
+    /// new or lost their data. Those that are right stay as they are, so it may be done again.
+    /// Nothing else is written: `repair` brings mirrors to what the first holds. Until then they are
+    /// not [complete](Identity::complete), unless the whole set is new and empty.
+    ///
+    /// # Errors
+    ///
+    /// `WrongQuorum`, with nothing written, when the first has no identity and a mirror has one (the
+    /// first lost its data: promote a mirror), when a quorum belongs to another set or an older epoch,
+    /// or when of a new set the first is empty and another is not (a repair would delete what that
+    /// one holds). `NotSent` when one does not answer.
+    pub async fn init(&self) -> Result<Identity, Error> {
+        self.init_with(InitOptions::default()).await
+    }
+
+    /// As [`init`](Self::init); `options` say what becomes of quorums of an older epoch, and whether
+    /// the first may be empty where others are not.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init).
+    pub async fn init_with(&self, options: impl Into<InitOptions>) -> Result<Identity, Error> {
+        let made = init(&self.shared, options.into()).await;
+        self.shared.doubt();
+        made
+    }
+}
+
+/// Gives identities to those quorums that have none.
+pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identity, Error> {
+    let deadline = Deadline::after(shared.options.wait);
+    let said = who::all(shared, deadline).await;
+    let mut known = Vec::with_capacity(said.len());
+    for (quorum, said) in shared.quorums().zip(said) {
+        known.push(match said {
+            Ok(known) => Some(known),
+            Err(err) if quorum.says_nothing(&err) => None,
+            Err(err) => return Err(quorum.told(err).during(VERB)),
+        });
+    }
+    let (first, mirrors) = known.split_first().unwrap_or((&None, &[]));
+    let fresh = match first {
+        Some((identity, _)) => identity.clone(),
+        None if mirrors.iter().any(Option::is_some) => {
+            return Err(shared.first.wrong(&Wrong::Missing).during(VERB));
+        }
+        None => Identity::fresh(),
+    };
+    if fresh.role != Role::First {
+        return Err(shared.first.wrong(&Wrong::NotFirst(fresh.epoch)).during(VERB));
+    }
+    for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
+        let wrong = known.as_ref().and_then(|(own, _)| own.wrong_as_mirror_of(&fresh));
+        match wrong {
+            None => {}
+            Some(Wrong::Older(..)) if options.rejoin == Rejoin::AsMirrors => {}
+            Some(wrong) => return Err(mirror.quorum.wrong(&wrong).during(VERB)),
+        }
+    }
+    let (first, is_empty) = match first {
+        Some(_) => (fresh, false),
+        None => {
+            let is_empty = is_empty(shared, options.empty_first).await?;
+            // The first goes first: of two who do this at once, whoever is later follows.
+            let (first, is_ours) = make(shared, &shared.first, &fresh, VERB).await?;
+            // In a set of somebody else there may be something by now.
+            (first, is_empty && is_ours)
+        }
+    };
+    for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
+        match known {
+            None => {
+                let own = Identity { complete: is_empty, ..Identity::mirror_of(&first) };
+                let (made, _) = make(shared, &mirror.quorum, &own, VERB).await?;
+                if let Some(wrong) = made.wrong_as_mirror_of(&first) {
+                    return Err(mirror.quorum.wrong(&wrong).during(VERB));
+                }
+            }
+            Some((own, version)) if own.wrong_as_mirror_of(&first).is_some() => {
+                let after = own.behind(&first);
+                change(shared, &mirror.quorum, own, &after, *version, VERB).await?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(first)
+}
+
+/// Whether all quorums of a new set hold nothing.
+///
+/// # Errors
+///
+/// `WrongQuorum` when only the first does, unless that is allowed.
+async fn is_empty(shared: &Shared, allowed: EmptyFirst) -> Result<bool, Error> {
+    let mut full = Vec::new();
+    let asked = join_all(shared.quorums().map(|quorum| holds(shared, quorum))).await;
+    for (quorum, holds) in shared.quorums().zip(asked) {
+        if holds.map_err(|err| quorum.told(err).during(VERB))? {
+            full.push(quorum);
+        }
+    }
+    match full.first() {
+        Some(full) if full.number > 1 && allowed == EmptyFirst::Refuse => {
+            let (first, number) = (&shared.first, full.number);
+            Err(Error::new(VERB, "", ErrorKind::WrongQuorum).with_detail(format!(
+                "{first} holds nothing and {full} does: a repair would delete that; put quorum \
+                 {number} in front in the configuration, or, if it may be deleted, say --empty-first"
+            )))
+        }
+        full => Ok(full.is_none()),
+    }
+}
+
+/// Whether a quorum holds anything of what the set is to hold.
+async fn holds(shared: &Shared, quorum: &Quorum) -> Result<bool, Error> {
+    let top = shared.home.top();
+    match quorum.conn.children(top).await {
+        Ok(children) => {
+            let is_ours = |name: &String| shared.home.is_mirrored(&top.child(name));
+            Ok(children.names.iter().any(is_ours))
+        }
+        Err(err) if err.kind() == ErrorKind::NoNode => Ok(false),
+        Err(err) => Err(err),
+    }
+}
