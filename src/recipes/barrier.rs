@@ -234,7 +234,7 @@ impl Barrier {
         }
     }
 
-    /// Waits until the barrier is open, or has been since this was called.
+    /// Waits until the barrier is open, or has been since this first found it closed.
     ///
     /// At first the quorum is asked, so whoever was told that it is closed does not pass because a
     /// server lags behind. A connection that breaks, and a session that ends, are borne.

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use zkcells::recipes::Barrier;
 use zkcells::testing::cells::fresh_root;
 use zkcells::testing::proxy::{Bites, Direction, FaultProxy, OpKind};
+use zkcells::testing::wire::OpCode;
 use zkcells::{Acl, ConnExt as _, Error, ErrorKind, Mode, Perms, Version, ZkConn, tree};
 
 use super::scene::{PATIENT, is_told_why, session_ends};
@@ -70,7 +71,10 @@ impl Gate {
                 let log = self.proxy.log();
                 let reads = log.iter().filter(|entry| entry.kind == Some(OpKind::Read));
                 let asked = reads.clone().filter(|entry| entry.is_request(OpKind::Read)).count();
-                if asked > 0 && reads.count() == 2 * asked {
+                let looked = reads.clone().any(|entry| {
+                    entry.op == Some(OpCode::Exists) && entry.paths.contains(&self.path)
+                });
+                if looked && reads.count() == 2 * asked {
                     break;
                 }
                 turn().await;

@@ -16,7 +16,7 @@ async fn inside(scene: &Scene, id: &str) -> (Inside, Vec<Inside>) {
     let mut inside = Vec::new();
     for one in all {
         match comes_through(one).await {
-            Through::Inside(one) => inside.push(one),
+            Through::Inside(one) => inside.push(*one),
             through => panic!("{through:?}"),
         }
     }

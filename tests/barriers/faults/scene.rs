@@ -38,7 +38,7 @@ pub type Coming = JoinHandle<Result<Through, Error>>;
 /// What a party has that came through.
 #[derive(Debug)]
 pub enum Through {
-    Inside(Inside),
+    Inside(Box<Inside>),
     Index(usize),
 }
 
@@ -101,7 +101,7 @@ impl Scene {
         match self.meeting {
             Meeting::Double => {
                 let party = DoubleBarrier::new(conn.clone(), &self.path, id, PARTIES);
-                tokio::spawn(async move { party.enter().await.map(Through::Inside) })
+                tokio::spawn(async move { party.enter().await.map(Box::new).map(Through::Inside) })
             }
             Meeting::Strict | Meeting::Tolerant => {
                 let party = self.meeting.barrier(conn, &self.path);
@@ -285,7 +285,7 @@ impl Scene {
         let (mut inside, mut indexes) = (Vec::new(), Vec::new());
         for one in all {
             match one {
-                Through::Inside(one) => inside.push(one),
+                Through::Inside(one) => inside.push(*one),
                 Through::Index(index) => indexes.push(index),
             }
         }

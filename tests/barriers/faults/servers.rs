@@ -49,7 +49,7 @@ async fn suffering(ensemble: &Ensemble, server: usize, healthy: usize) -> Suffer
         let mut inside = Vec::new();
         for one in ids.map(|(conn, id)| scene.coming(conn, id)) {
             match comes_through(one).await {
-                Through::Inside(one) => inside.push(one),
+                Through::Inside(one) => inside.push(*one),
                 through => panic!("{through:?}"),
             }
         }
