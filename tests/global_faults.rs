@@ -736,7 +736,7 @@ async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledg
         // While something is broken, too.
         let dying = async {
             while goes_on() {
-                tokio::time::sleep(Duration::from_millis(other.u64(100..900))).await;
+                tokio::time::sleep(Duration::from_millis(other.u64(500..2500))).await;
                 clients[other.usize(..CLIENTS)].dies(sites.client(&home));
                 deaths += 1;
             }
@@ -769,7 +769,7 @@ async fn after_random_faults_a_repair_makes_all_quorums_hold_what_was_acknowledg
     );
     let first = report.violations.first();
     assert!(first.is_none(), "{}", first.unwrap());
-    assert!(report.done > 50 && broken.total() > 3, "{report}");
+    assert!(report.done > 20 && broken.total() > 3, "{report}");
     // Given the time, whatever breaks has broken on each quorum.
     let is_long = seconds >= 180;
     assert!(!is_long || broken.0.iter().flatten().all(|count| *count > 0), "{broken}");
