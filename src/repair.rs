@@ -194,7 +194,7 @@ impl Repair {
     fn new(conn: &Arc<GlobalConn>, top: impl IntoPath, verb: Verb) -> Result<Self, Error> {
         let top = top.into_path().map_err(|err| err.during(verb.name()))?;
         let progress = Progress { next: Some(top.clone()), waiting: 1, ..Progress::default() };
-        let is_whole = top.is_root();
+        let is_whole = conn.options().top.is_in(&top);
         let start = Start { conn: conn.clone(), top, from: None, verb, is_whole };
         let stream = futures::stream::empty().boxed();
         Ok(Repair { stream, progress: Arc::new(Mutex::new(progress)), start: Some(start) })
@@ -209,16 +209,6 @@ impl Repair {
             let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
             progress.next = Some(path.clone());
             start.from = Some(path);
-        }
-        self
-    }
-
-    /// The same, of all that the set is there for: with nothing left to do below this path, a mirror
-    /// is complete.
-    #[cfg(feature = "cli")]
-    pub(crate) fn of_all(mut self) -> Self {
-        if let Some(start) = &mut self.start {
-            start.is_whole = true;
         }
         self
     }

@@ -266,11 +266,7 @@ async fn tree(context: &mut Context, set: &Set, tree: Tree) -> Result<(), Stop> 
     let failed = |err: Error| Stop::Failed(err.during(VERB));
     let does = tree.does;
     let top = set.there(&tree.path)?;
-    let is_all = top == *set.cell.mount().to();
     let mut work = does.begin(&set.conn, top).map_err(failed)?;
-    if is_all {
-        work = work.of_all();
-    }
     if let Some(from) = &tree.from {
         work = work.from(set.there(from)?);
     }
