@@ -89,6 +89,7 @@
 //! | `zkcells_operations_not_sent_total`, `…_unknown_total` | `cell`, `op` | count those that no server got, and those whose answer was lost or late |
 //! | `zkcells_operation_seconds` | `cell`, `op` | histogram: from the call to a server's answer, queueing and dials included |
 //! | `zkcells_retries_total` | `cell`, `op` | counts operations sent once more |
+//! | `zkcells_writes_forgotten_total` | `cell` | counts writes that a mirror of a set lacks and that were too many to be remembered: `repair` finds them |
 //!
 //! Install the recorder before the first connection is made: handles are made once. A `read_many` is
 //! counted by the requests that it takes.

@@ -27,15 +27,50 @@
 //! # Who the quorums are
 //!
 //! Each quorum has a node ([`GlobalOptions::home`], by default `/zkcells/global`) outside of the tree
-//! of users that holds its [`Identity`]: set, epoch, role. Every write to the first is a multi that
-//! checks that node, and so is every write to a mirror. A quorum whose identity is missing (it lost
-//! its data), of another set, or of an older epoch (another was made the first meanwhile) takes no
-//! write: [`WrongQuorum`](crate::ErrorKind::WrongQuorum), with what to do. So an empty first cannot
-//! wipe the rest. Before its first write a connection asks all quorums who they are; without the first
-//! and as many mirrors as must confirm, nothing is written. `zk global init` makes identities, `zk
-//! global promote` makes a mirror the first and raises the epoch.
+//! of users that holds its [`Identity`]: set, epoch, term, role, incarnation, and whether it is complete.
+//! A child of that node says the same by its *name*, and no name comes twice. Every write to the first is
+//! a multi that checks the first's name, and every write to a mirror checks the mirror's: so whoever has
+//! not looked for long, or was taken elsewhere by a reloaded configuration, writes nowhere. A quorum
+//! whose identity is missing (it lost its data), of another set, or of an older epoch (another was made
+//! the first meanwhile) takes no write: [`WrongQuorum`](crate::ErrorKind::WrongQuorum), with what to do.
+//! So an empty first cannot wipe the rest. Before its first write, and after each doubt, a connection asks
+//! all quorums who they are; without the first and as many mirrors as must confirm, nothing is written.
+//! Nobody waits for that beyond his own deadline; mirrors that need not confirm have half a second, and at
+//! most half of the time of whoever has the least.
 //!
-//! A new access list is the one write that no multi can hold: its check goes out right before it.
+//! `zk global init` ([`GlobalConn::init`]) makes identities. Of a new set whose first is empty and whose
+//! mirrors are not, it makes none before the operator says so. `zk global promote`
+//! ([`GlobalConn::promote_with`]) makes a mirror the first, in a new epoch with a random *term*, and
+//! refuses, without the operator's word for each of it,
+//!
+//! - a mirror that does not answer: it may know of another first;
+//! - a chosen quorum that is not complete: what it lacks would be lost;
+//! - two firsts of one epoch, made apart from each other. Their terms tell them apart: where both are seen,
+//!   nothing is written or repaired, until the operator has chosen one.
+//!
+//! It never touches a quorum of another set.
+//!
+//! A quorum that comes into a set, and each mirror of a new first, is not *complete* until a repair of the
+//! whole tree has found nothing more to do. It takes writes and is told of them like any other, and each of
+//! them is there when it confirms; but it cannot take the first's place. With [`Require::All`](crate::Require::All) an
+//! acknowledged write is on every mirror, so each complete one may follow the first with nothing lost.
+//! With [`Require::AtLeast`](crate::Require::AtLeast) it is on so many; a mirror that is not complete then counts only for want of
+//! complete ones, as far as they have said who they are. It is not known which mirrors have a given write:
+//! promote the one on which the other mirrors' last writes are to be found.
+//!
+//! A new access list is the one write that no multi can hold. It is sent when the first has just said that
+//! it still is one, in the same session, and it is asked once more right behind it; calls behind it wait
+//! for the former. If its identity changed in between, that is
+//! [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown): the list was set on a quorum that may have been the
+//! first no more.
+//!
+//! # An old backup
+//!
+//! Every write to the first moves a counter there, and whatever is brought to a mirror leaves in its fences
+//! how far the first was. A first that counts less than a mirror has on record was restored from an old
+//! backup, and takes no writes. Whoever wrote before and after that in one go learns it from the first
+//! answer: that one write stands on the first alone
+//! ([`NotMirrored`](crate::ErrorKind::NotMirrored)).
 //!
 //! # Fences
 //!
@@ -47,40 +82,41 @@
 //! and one that is not there has none.
 //!
 //! A mirror is up to date at a path when such a write succeeded, and the fence is moved even when there
-//! was nothing to change: only then can nothing older follow.
+//! was nothing to change: only then can nothing older follow. What is known of fences belongs to the
+//! mirror's identity, and is worth nothing for another.
+//!
+//! Where a mirror's own access list forbids what is to be done, it is opened for those who may change it
+//! (they could do that themselves), and has the first's list in the end.
+//!
+//! # What it holds
+//!
+//! The tree at and below [`GlobalOptions::top`]; in a configuration that is the tree of the cell. Requests
+//! for anything else are refused, and nothing else is compared or mended: other cells, and other sets, may
+//! live on the same quorums. What is below `/zkcells` belongs to sets; no user writes it, and it is
+//! mirrored nowhere.
 //!
 //! # What it costs
 //!
 //! A write takes two round trips: one to the first, one to all mirrors side by side; one more when
-//! another process moved the fence meanwhile, or when this one did not know it yet. Ephemeral nodes and reads cost what one quorum's
+//! another process moved the fence meanwhile, or when this one did not know it yet, and one more for a new
+//! access list. Ephemeral nodes and reads cost what one quorum's
 //! do, unless reads compare.
-//!
-//! # What it does not do yet
-//!
-//! It is young, and not to be trusted with the only copy of anything before these are mended:
-//!
-//! - Writes check the version of an identity and not its content. A client that has not looked since
-//!   before its first lost its data, was replaced by `promote`, and was taken in again as a mirror by
-//!   `init`, or whose configuration was reloaded to a quorum of another set, may write there once.
-//! - `promote` counts on from the highest epoch of the quorums that answer. Made twice while the others
-//!   are away, it gives two firsts of one epoch; nothing tells them apart later.
-//! - A mirror counts as complete as soon as it has an identity, repaired or not: promote only one for
-//!   which `diff` was empty. `init` of quorums that are all without identity believes their order: a
-//!   `repair` behind an empty first deletes what the others hold, so look at its dry run.
-//! - A `set_acl` may be done by a first that was demoted just then, although the answer says that
-//!   nothing was written. A first that was restored from an old backup is believed.
 //!
 //! # What it cannot do
 //!
 //! - Sequence numbers count the children that a directory ever had on *its* quorum. After a mirror was
 //!   made the first they may start lower, and meet names that are taken (`NodeExists`). Creating and
 //!   deleting nodes there moves the counter on; nothing else can set it.
-//! - A write is refused (`TooLarge`) at a kilobyte less than one quorum takes.
+//! - A write is refused (`TooLarge`) at two kilobytes less than one quorum takes.
 //! - On servers before 3.8.2 a create whose node another deletes within the same round trip is
 //!   `Contended`: it was made, and its stat is not known.
 //! - A new access list on a mirror is bound to the node's own version and creation, not to a fence. A
-//!   process that dies right after it wrote an outdated one leaves that until the node is written or
-//!   repaired.
+//!   process that dies right after it wrote an outdated one, or while a list was opened, leaves that until
+//!   the node is written or repaired. On the first, between the two times that it is asked who it is, a
+//!   list may reach a quorum that was demoted at that moment; that is told, and a repair undoes it.
+//! - A mirror that was restored from an old backup is believed, as nobody else keeps how far it was: give
+//!   it no identity (delete `/zkcells/global` there), run `init` and a repair. So is a first of which no
+//!   mirror has anything newer on record.
 //! - Deleting an ephemeral node that was made by another connection waits for mirrors, as nobody can
 //!   tell any more what it was.
 

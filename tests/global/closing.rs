@@ -12,7 +12,11 @@ async fn who_closes_it_again_waits_for_the_same_end() {
     while set.data("/a").await[0] != has("2") {
         tokio::task::yield_now().await;
     }
-    let closes = [set.conn.close(), set.conn.close()];
+    let mut closes = [set.conn.close(), set.conn.close()];
+    for close in &mut closes {
+        let early = tokio::time::timeout(Duration::from_millis(100), close).await;
+        assert!(early.is_err(), "it ended before the write: {early:?}");
+    }
     let err = set.conn.get("/a").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Closed);
     set.quorums[1].advance(Duration::from_millis(300));

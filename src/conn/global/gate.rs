@@ -57,7 +57,14 @@ enum Guard {
     Within,
     Wanted,
     UnderWay,
-    Passed,
+    Passed(Chosen),
+}
+
+/// Who chose the session in which a call is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chosen {
+    ByCaller,
+    ByUs,
 }
 
 /// Whether a request may change something, so that it must know whom it writes to.
@@ -126,8 +133,12 @@ impl Shared {
                     continue;
                 }
                 Some(first) if *guard != Guard::Wanted => {
-                    let Waiting { request, responder, busy, .. } = waiting;
-                    self.write(request, first, responder, busy);
+                    let Waiting { request, responder, busy, guard } = waiting;
+                    let chosen = match guard {
+                        Guard::Passed(chosen) => chosen,
+                        _ => Chosen::ByCaller,
+                    };
+                    self.write(request, first, chosen, responder, busy);
                     continue;
                 }
                 first => first,
@@ -216,7 +227,9 @@ impl Shared {
         {
             match &answer {
                 Ok(session) => {
-                    waiting.guard = Guard::Passed;
+                    let by_caller = waiting.request.session.is_some();
+                    let chosen = if by_caller { Chosen::ByCaller } else { Chosen::ByUs };
+                    waiting.guard = Guard::Passed(chosen);
                     waiting.request.session = Some(*session);
                 }
                 Err(err) if err.index().is_some() => waiting.guard = Guard::Wanted,

@@ -9,7 +9,7 @@ use crate::request::{MultiOp, MultiReply, Op, Reply, Request};
 
 /// How much more a write takes on its way than in the hands of its caller, in the most: on the
 /// mirrors, a check and a fence stand before it.
-pub(super) const ROOM: usize = 1024;
+pub(super) const ROOM: usize = 2048;
 
 /// How much of that is the check of the first's identity.
 pub(super) const CHECK: usize = 512;

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::bring::Job;
 use super::count::is_behind;
+use super::gate::Chosen;
 use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
 use super::home::Home;
 use super::identity::{Identity, Wrong};
@@ -28,6 +29,7 @@ impl Shared {
         self: &Arc<Self>,
         request: Request,
         first: Identity,
+        chosen: Chosen,
         mut responder: Responder<Reply>,
         busy: Busy,
     ) {
@@ -90,6 +92,13 @@ impl Shared {
                 Err(Refusal::Guard) => {
                     let err = shared.wrong_first(&request).await;
                     return responder.send(Err(err));
+                }
+                // It is not sent in another one.
+                Err(Refusal::Other(err))
+                    if err.kind() == ErrorKind::SessionExpired && chosen == Chosen::ByUs =>
+                {
+                    let why = "the session ended right before it; call again";
+                    return responder.send(Err(request.error(ErrorKind::NotSent).with_detail(why)));
                 }
                 Err(Refusal::Other(err)) => {
                     if err.kind() == ErrorKind::OutcomeUnknown {
