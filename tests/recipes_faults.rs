@@ -15,7 +15,7 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 use support::cases::{of_holders, of_lines};
 use support::random::{random, rounds};
-use support::recipes::{TheLock, all};
+use support::recipes::{Recipe, TheLock, TheReader, all};
 use support::rig::{Rig, SOON, TIMEOUT, connect, gets_in, side_by_side, soon, turn};
 use support::shared::ensemble_with;
 use tokio::sync::MutexGuard;
@@ -23,6 +23,9 @@ use tokio::time::{sleep, timeout};
 use zkcells::recipes::{Lock, Released};
 use zkcells::testing::servers::Ensemble;
 use zkcells::{ConnExt as _, ErrorKind, Loss, SessionOptions, ZkConn};
+
+/// How many cases run side by side.
+const AT_ONCE: usize = 150;
 
 /// The servers, of which one that has lost the others serves reads alone.
 async fn ensemble() -> MutexGuard<'static, Ensemble> {
@@ -84,9 +87,16 @@ async fn each_recipe_bears_each_fault_of_the_network_and_of_operators() {
     let (ensemble, mut rng) = (ensemble().await, random("network and operators"));
     for _ in 0..rounds(1, 20) {
         let mut cases = Vec::new();
-        for recipe in all() {
+        let each = all().into_iter().map(|recipe| {
             let lines = if recipe.is_line() { of_lines() } else { Vec::new() };
-            for (name, case) in of_holders().into_iter().chain(lines) {
+            (recipe, of_holders().into_iter().chain(lines).collect())
+        });
+        let readers: [(Arc<dyn Recipe>, Vec<_>); 2] = [
+            (Arc::new(TheReader::that_holds()), of_holders()),
+            (Arc::new(TheReader::that_waits()), of_lines()),
+        ];
+        for (recipe, faults) in each.chain(readers) {
+            for (name, case) in faults {
                 let (recipe, server) = (recipe.clone(), rng.usize(1..=3));
                 let at =
                     (ensemble.addr(server).to_owned(), ensemble.addr(server % 3 + 1).to_owned());
@@ -101,7 +111,11 @@ async fn each_recipe_bears_each_fault_of_the_network_and_of_operators() {
                 cases.push((title, case.boxed()));
             }
         }
-        side_by_side(cases).await;
+        // More at once would be a test of the machine.
+        while !cases.is_empty() {
+            let some = cases.split_off(cases.len().saturating_sub(AT_ONCE));
+            side_by_side(some).await;
+        }
     }
 }
 

@@ -180,24 +180,6 @@ async fn a_tolerant_party_that_gives_up_in_a_later_session_does_not_count() {
     assert_eq!(told.kind(), ErrorKind::Broken, "{told}");
 }
 
-/// A server that lags knows nothing yet of what somebody was told.
-#[tokio::test]
-async fn an_unset_at_a_server_that_lags_opens_all_the_same() {
-    let quorum = MemoryQuorum::new();
-    let well = connect(&quorum, MINUTE);
-    Barrier::new(well.clone(), "/closed").set().await.unwrap();
-    let first = AtomicBool::new(true);
-    let lags = Altered::of(connect(&quorum, MINUTE), move |inner, request| {
-        let is_look = matches!(request.op, Op::Exists(_));
-        if is_look && first.swap(false, Ordering::SeqCst) {
-            return Pending::ready(Ok(Reply::Exists(None, None)));
-        }
-        inner.call(request)
-    });
-    Barrier::new(lags, "/closed").unset().await.unwrap();
-    assert!(well.exists("/closed").await.unwrap().is_none());
-}
-
 /// Old servers do not tell the stat of what a multi makes, and then none is there to be asked.
 #[tokio::test]
 async fn a_set_whose_stat_cannot_be_read_is_known_again() {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use zkcells::fault::OpKind;
 use zkcells::recipes::Barrier;
 use zkcells::{
-    Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, Op, Pending, Reply, Request, Version, Within,
+    Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, Op, Pending, Reply, Version, Within,
 };
 
+use crate::support::altered::Altered;
 use crate::support::beds::Bed;
 use crate::support::soon;
 use crate::{connect, end, settled, spawned};
@@ -142,34 +143,16 @@ async fn an_unset_whose_reply_is_lost_is_one() {
     assert_eq!((conn.bites().swallowed, conn.bites().dropped), (1, 1));
 }
 
-/// A server that has not heard yet of the closing.
-#[derive(Debug)]
-struct Lagging(std::sync::Arc<zkcells::MemoryConn>);
-
-impl Conn for Lagging {
-    fn call(&self, request: Request) -> Pending<Reply> {
-        match request.op {
-            Op::Exists(_) => Pending::ready(Ok(Reply::Exists(None, None))),
-            _ => self.0.call(request),
-        }
-    }
-
-    fn close(&self) -> Pending<()> {
-        self.0.close()
-    }
-}
-
-impl std::fmt::Display for Lagging {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "lagging({})", self.0)
-    }
-}
-
 #[tokio::test]
 async fn an_unset_does_not_believe_a_server_that_lags_behind() {
     let conn = connect(&MemoryQuorum::new(), MINUTE);
     Barrier::new(conn.clone(), "/barrier").set().await.unwrap();
-    let late = Barrier::new(Lagging(conn.clone()), "/barrier");
+    // A server that has not heard yet of the closing.
+    let lagging = Altered::of(conn.clone(), |inner, request| match request.op {
+        Op::Exists(_) => Pending::ready(Ok(Reply::Exists(None, None))),
+        _ => inner.call(request),
+    });
+    let late = Barrier::new(lagging, "/barrier");
     late.unset().await.unwrap();
     assert!(conn.exists("/barrier").await.unwrap().is_none());
     assert_eq!(late.unset().await.unwrap_err().kind(), ErrorKind::NoNode);

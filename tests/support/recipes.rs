@@ -3,6 +3,7 @@
 //! Another recipe joins in with a few lines here: an implementation of [`Recipe`], [`Held`] for its
 //! guard if that is one of its own, and a line in [`all`].
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use std::time::Duration;
@@ -264,6 +265,47 @@ impl Recipe for TheWriter {
             ("try", async move { Ok(tries.try_write().await?.and_then(writes)) }.boxed()),
             ("read", async move { reads.read().await.map(|guard| Some(boxed(guard))) }.boxed()),
         ]
+    }
+}
+
+/// [`RwLock`], read and written in turns, so that each has to wait for the one before. The first at a
+/// path prepares it; of the next ones the first reads, or the second does.
+pub struct TheReader {
+    first_reads: bool,
+    /// How many have come at each path.
+    came: Mutex<HashMap<String, usize>>,
+}
+
+impl TheReader {
+    /// For what becomes of a holder that reads.
+    pub fn that_holds() -> Self {
+        TheReader { first_reads: true, came: Mutex::default() }
+    }
+
+    /// For what becomes of a waiter that reads, behind a holder that writes.
+    pub fn that_waits() -> Self {
+        TheReader { first_reads: false, came: Mutex::default() }
+    }
+}
+
+impl Recipe for TheReader {
+    fn name(&self) -> &'static str {
+        if self.first_reads { "rw_lock-reader" } else { "rw_lock-waiting-reader" }
+    }
+
+    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
+        let mut came = self.came.lock().unwrap();
+        let before = came.entry(path.to_owned()).or_default();
+        let reads = (*before % 2 == 1) == self.first_reads;
+        *before += 1;
+        let lock = RwLock::new(conn, path);
+        async move {
+            if reads {
+                return lock.read().await.map(boxed);
+            }
+            lock.write().await.map(Guard::from).map(boxed)
+        }
+        .boxed()
     }
 }
 
