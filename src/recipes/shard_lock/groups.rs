@@ -248,11 +248,6 @@ pub(super) fn creations(dir: &Stat) -> i32 {
     (dir.cversion.wrapping_add(dir.num_children).cast_unsigned() >> 1).cast_signed()
 }
 
-/// The name of the member with this number.
-pub(super) fn node_name(number: i32) -> String {
-    format!("{NODE}{number:010}")
-}
-
 /// The name of a member up to its number, and that of a word.
 pub(super) fn stems() -> (&'static str, &'static str) {
     (NODE, ACK)

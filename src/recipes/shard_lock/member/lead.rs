@@ -2,9 +2,14 @@
 //!
 //! Whoever publishes does it in one transaction: the own node is there; the base is as it was before
 //! the look that found nobody in an older group (publishing raises its version); nobody has joined
-//! since the list of members was read (the name that the next of them would get is free); the group
-//! is not published. So publications of this crate come one after the other, each behind the end of
-//! the one before, however old a server's answers are.
+//! since the list of members was read; the group is not published. So publications of this crate come
+//! one after the other, each behind the end of the one before, however old a server's answers are.
+//!
+//! That nobody has joined is asked of the server's count of creations, which no departure takes back:
+//! a node is made that the server numbers, and deleted under the number that the list's facts promise
+//! it. If anybody came since, whether he is still there or not, it has another number, and nothing is
+//! done. As both are in one transaction nobody ever sees that node, and no original takes it for a
+//! member.
 
 use bytes::Bytes;
 
@@ -17,6 +22,9 @@ use crate::recipes::shard_lock::groups::{self, Group, Nodes, View};
 use crate::recipes::shard_lock::list;
 use crate::recipes::wait::Patience;
 use crate::request::{Multi, MultiReply};
+
+/// How the name of the node begins that shows the count of creations: neither a member's nor a word's.
+const PROBE: &str = "probe-";
 
 impl Member {
     /// As the first of its group: waits until nobody holds an older range, then for others to join,
@@ -90,11 +98,15 @@ impl Member {
             kept,
             Version::Exact(view.base.version),
         );
-        let next = groups::node_name(groups::creations(&listed.stat));
-        if !listed.names.contains(&next) {
-            let next = self.group.child(&next);
-            steps = steps.create(&next, "", Mode::Persistent).delete(&next, Version::Any);
-        }
+        // The count shows no more than 31 bits, and is beyond the own number.
+        let count = match groups::creations(&listed.stat) {
+            count if count > self.number => count,
+            count => count | i32::MIN,
+        };
+        let (stem, probe) = (self.group.child(PROBE), format!("{PROBE}{count:010}"));
+        steps = steps
+            .create(&stem, "", Mode::PersistentSequential)
+            .delete(self.group.child(&probe), Version::Any);
         let list = list::encode(members.iter().copied());
         let steps = steps.set(&self.group, list, Version::Exact(listed.stat.version));
         match self.conn.multi(steps).await {

@@ -74,6 +74,44 @@ async fn nobody_who_joined_is_left_out_of_the_list() {
     assert_eq!(late.load(Ordering::SeqCst), 2, "published at the second try");
 }
 
+/// Whoever came between and has gone hides nobody who came behind him.
+#[tokio::test]
+async fn who_joined_behind_one_who_left_is_not_left_out_of_the_list() {
+    for (leaves, stays) in [("node-", "node-"), ("_c_0123-node-", "_c_4567-node-")] {
+        let late = Arc::new(AtomicUsize::new(0));
+        let counted = late.clone();
+        let spy = Spy::meddling(MemoryConn::new(), move |request, other| {
+            if let Op::Multi(ops) = &request.op
+                && ops.len() == 5
+                && counted.fetch_add(1, Ordering::SeqCst) == 0
+            {
+                let join = |stem: &str| {
+                    let path = format!("/sys/group-0000000000/{stem}");
+                    let made = other.create(path, "", Mode::EphemeralSequential).now_or_never();
+                    made.unwrap().unwrap().0
+                };
+                let gone = join(leaves);
+                join(stays);
+                other.delete(gone, Version::Any).now_or_never().unwrap().unwrap();
+            }
+            None
+        });
+        let conn = Arc::new(spy);
+        let lock = ShardLock::new(conn.clone(), BASE).with_wait_time(WAIT);
+        let acquired = tokio::time::timeout(5 * WAIT, lock.acquire()).await;
+        let list = conn.get("/sys/group-0000000000").await.unwrap().data;
+        match stays.starts_with("node-") {
+            true => assert_eq!(acquired.unwrap().unwrap().of(), 2, "{list:?}"),
+            // By its name that one leads.
+            false => assert!(acquired.is_err() && list.is_empty(), "{list:?}"),
+        }
+        let tries = 1 + usize::from(stays.starts_with("node-"));
+        assert_eq!(late.load(Ordering::SeqCst), tries, "published on the ground of a new list");
+        let left = conn.children("/sys/group-0000000000").await.unwrap().names;
+        assert!(left.iter().all(|name| name.contains("node-")), "{left:?}");
+    }
+}
+
 #[tokio::test]
 async fn nobody_publishes_beside_another_group() {
     // Somebody publishes another group between the look at the groups and the own publication.
