@@ -143,7 +143,7 @@ impl ShardLock {
         let steps = door.steps.clone().create(door.group.child(stem), &data, &options);
         let asked = made_last(conn, conn.multi(steps));
         let place = Place::awaiting(conn, session, &door.group, (data, &id), asked);
-        Stay::new(conn, door.group.clone(), place)
+        Stay::new(conn, session, door.group.clone(), place)
     }
 
     /// Why the group could not be entered, unless another try may.

@@ -17,6 +17,7 @@ use super::{Member, Next};
 use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
 use crate::node::{Children, Mode, Version};
+use crate::pause;
 use crate::recipes::shard_lock::ShardLock;
 use crate::recipes::shard_lock::groups::{self, Group, Nodes, View};
 use crate::recipes::shard_lock::list;
@@ -60,7 +61,7 @@ impl Member {
         if listed.stat.data_length > 0 {
             return self.published().await;
         }
-        self.publish(&view, &listed).await
+        self.publish(&view, &listed, patience).await
     }
 
     /// Waits for the end of one who holds a range of another group.
@@ -79,7 +80,12 @@ impl Member {
         })
     }
 
-    async fn publish(&self, view: &View, listed: &Children) -> Result<Next, Error> {
+    async fn publish(
+        &mut self,
+        view: &View,
+        listed: &Children,
+        patience: Patience,
+    ) -> Result<Next, Error> {
         let nodes = Nodes::of(&self.group, &listed.names)?;
         let members: Vec<i32> = nodes.members.iter().map(|(_, number)| *number).collect();
         // What the base holds stays; but nobody else publishes on the ground of an earlier look.
@@ -117,6 +123,9 @@ impl Member {
             // Somebody joined, left or published: another look tells.
             Err(err) => match err.kind() {
                 ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode => {
+                    // Workers that come and go all the time leave a gap for it at some time.
+                    self.refused += 1;
+                    pause::after(self.refused, patience.remaining()).await;
                     Ok(Next::LookAgain)
                 }
                 _ => Err(err),

@@ -167,7 +167,6 @@ async fn an_acquire_that_is_dropped_anywhere_leaves_nothing() {
             dropped += 1;
             // The path stays, if it was made.
             until(async || match conn.children(BASE).await {
-                Ok(listed) if ended => listed.names.len() <= 1 + usize::from(is_held),
                 Ok(listed) => listed.names.len() == usize::from(is_held),
                 Err(err) => err.kind() == ErrorKind::NoNode && !is_held,
             })
@@ -310,4 +309,30 @@ async fn a_word_that_is_refused_holds_up_nobody() {
     let (node, until) = (shard.node().clone(), shard.valid_until());
     assert_eq!(shard.ack().await, Released::Released);
     assert!(!until.is_past() && conn.exists(node).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn whoever_leaves_last_takes_the_group_along_whichever_way() {
+    let quorum = MemoryQuorum::new();
+    let (conn, lock) = worker(&quorum);
+    for polls in [None, Some(0), Some(1)] {
+        let shard = lock.acquire().await.unwrap();
+        match polls {
+            None => drop(shard),
+            Some(polls) => {
+                let mut released = Box::pin(shard.ack());
+                for _ in 0..polls {
+                    let _ = futures::poll!(released.as_mut());
+                }
+            }
+        }
+        until(async || names(&conn, BASE).await.is_empty()).await;
+    }
+    // Nor is one broken connection a reason to leave it there.
+    let shard = lock.acquire().await.unwrap();
+    let group = shard.node().parent().unwrap();
+    conn.drop_request(crate::fault::OpKind::Multi);
+    shard.release().await;
+    until(async || conn.bites().dropped == 1 && names(&conn, BASE).await.is_empty()).await;
+    assert!(conn.exists(group).await.unwrap().is_none());
 }
