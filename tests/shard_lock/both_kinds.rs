@@ -114,7 +114,7 @@ async fn both_kinds_come_and_go_and_no_two_ranges_overlap() {
         .collect();
     let length = match std::env::var("ZKCELLS_BOTH_KINDS_SECONDS") {
         Ok(seconds) => Duration::from_secs(seconds.parse().unwrap()),
-        Err(_) => Duration::from_secs(8),
+        Err(_) => Duration::from_secs(5),
     };
     sleep(length).await;
     churn.stop.store(true, Ordering::Relaxed);

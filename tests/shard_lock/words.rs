@@ -22,7 +22,7 @@ on_each_bed! {
 }
 
 /// Long enough for all to join.
-const WINDOW: Duration = Duration::from_millis(200);
+const WINDOW: Duration = Duration::from_millis(100);
 
 /// One of each kind who share a generation.
 struct Pair {

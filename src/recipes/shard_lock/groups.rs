@@ -7,7 +7,7 @@ use crate::background::sleep;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
-use crate::node::{Node, Stat, Version};
+use crate::node::{Children, Node, Stat, Version};
 use crate::path::ZkPath;
 use crate::pause::Backoff;
 use crate::recipes::passing::pause_behind;
@@ -143,6 +143,20 @@ impl View {
             Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
             Err(err) => return Err(err),
         };
+        View::listed(conn, base, listed, own).await.map(Some)
+    }
+
+    /// The groups that were listed, as they are now.
+    ///
+    /// # Errors
+    ///
+    /// As of [`of`](Self::of).
+    pub(super) async fn listed(
+        conn: &dyn Conn,
+        base: &ZkPath,
+        listed: Children,
+        own: Option<&ZkPath>,
+    ) -> Result<View, Error> {
         let mut paths = Vec::new();
         for name in &listed.names {
             let path = base.child(name);
@@ -171,7 +185,7 @@ impl View {
                 _ => {}
             }
         }
-        Ok(Some(View { base: listed.stat, groups }))
+        Ok(View { base: listed.stat, groups })
     }
 
     /// The group that awaits members.

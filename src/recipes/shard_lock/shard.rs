@@ -216,13 +216,15 @@ impl Shard {
         let Facts { base, group, .. } = &*self.facts;
         let conn = &self.held.conn;
         let (members, groups) = (conn.children_watch(group), conn.children_watch(base));
-        let ((listed, member), (_, other)) = (members.await?, groups.await?);
+        let ((listed, member), (names, other)) = (members.await?, groups.await?);
         if self.is_left(&listed.names)? {
             return Ok(true);
         }
         // The watch stands, so whatever comes behind this look is told.
-        let view = View::of(conn, base, Some(group)).await?;
-        let Some(view) = view.filter(|view| !view.is_awaited()) else { return Ok(true) };
+        let view = View::listed(conn, base, names, Some(group)).await?;
+        if view.is_awaited() {
+            return Ok(true);
+        }
         // Whoever joins a group that stands empty changes nothing at the base.
         let joined = match view.awaiting() {
             Some(vacant) => match conn.children_watch(&vacant.path).await {
