@@ -133,6 +133,16 @@ impl Session {
         *self.0.proof.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until no server serves the session, be it for a moment.
+    pub(crate) async fn interrupted(&self) {
+        let mut state = self.0.state.clone();
+        state.mark_unchanged();
+        if self.state() == SessionState::Connected {
+            // Whoever moved it is gone, and took the session along.
+            let _ = state.changed().await;
+        }
+    }
+
     /// Waits until the session is over, and says how it ended.
     ///
     /// # Cancel safety

@@ -309,13 +309,25 @@ fn sessions_are_closed_on_every_way_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_of_shards_draws_each_change() {
+    watched_shards(&["shards", "--watch"], ["nobody", "[0, 1)"]).await;
+}
+
+/// Whoever reads it line by line is not one change late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_of_shards_as_json_ends_the_line_with_each_change() {
+    let free = r#""workers":[]}"#;
+    watched_shards(&["--json", "shards", "--watch"], [free, r#""holds":true,"index":0"#]).await;
+}
+
+/// What is drawn while nobody holds a range, while somebody does, and behind that.
+async fn watched_shards(args: &[&str], [free, held]: [&str; 2]) {
     let (zk, root) = (Cells::plain(), fresh_root());
     let conn = ZkConn::connect(&zk.nyc, SessionOptions::default()).await.unwrap();
     conn.create("/zk", "", Mode::Persistent).await.ok();
     conn.create("/zk/nyc", "", Mode::Persistent).await.ok();
     conn.create(format!("/zk/nyc/{root}"), "", Mode::Persistent).await.unwrap();
     let path = format!("/zk/nyc/{root}/sys");
-    let mut child = zk.zk(&["shards", "--watch", &path]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = zk.zk(&[args, &[&*path]].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let (tell, told) = std::sync::mpsc::channel();
     let output = child.stdout.take().unwrap();
     std::thread::spawn(move || {
@@ -331,12 +343,12 @@ async fn a_watch_of_shards_draws_each_change() {
             break;
         }
     };
-    tokio::task::block_in_place(|| until("nobody"));
+    tokio::task::block_in_place(|| until(free));
     let shards = ShardLock::new(conn, &path).with_wait_time(Duration::from_millis(20));
     let shard = shards.acquire().await.unwrap();
-    tokio::task::block_in_place(|| until("[0, 1)"));
+    tokio::task::block_in_place(|| until(held));
     shard.release().await;
-    tokio::task::block_in_place(|| until("nobody"));
+    tokio::task::block_in_place(|| until(free));
     child.kill().unwrap();
     child.wait().unwrap();
 }

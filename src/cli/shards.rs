@@ -57,7 +57,7 @@ enum Absent {
 #[derive(Debug, Serialize)]
 struct System<'a> {
     path: &'a str,
-    /// How many ranges there are.
+    /// How many ranges there are; of the oldest generation that is held, if there are several.
     of: usize,
     workers: Vec<Worker<'a>>,
 }
@@ -69,6 +69,8 @@ struct Worker<'a> {
     holds: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +94,7 @@ impl<'a> Worker<'a> {
             node: one.path.name(),
             holds: one.holds(),
             index: one.index,
+            of: one.of,
             from: one.from(),
             to: one.to(),
             hostname: owner.map(|owner| owner.hostname.as_str()),
@@ -113,8 +116,7 @@ pub(super) async fn run(context: &mut Context, args: Shards) -> Result<(), Stop>
     // The watches stand before the first look, so nothing is missed between the two.
     let mut trees = Vec::new();
     for path in &paths {
-        let tree = context.conn.watch_tree(path).await;
-        trees.push(tree.map_err(|err| Stop::Failed(err.during(VERB)))?);
+        trees.push(watched(context, path).await?);
     }
     let clears = std::io::stdout().is_terminal() && !context.out.is_json();
     loop {
@@ -122,34 +124,47 @@ pub(super) async fn run(context: &mut Context, args: Shards) -> Result<(), Stop>
             context.out.raw(b"\x1b[H\x1b[2J")?;
         }
         draw(context, &paths, Absent::IsEmpty).await?;
+        if context.out.is_json() {
+            // Whoever reads by lines has the whole picture at once.
+            context.out.raw(b"\n")?;
+        }
         context.out.flush()?;
         if trees.is_empty() {
             return Ok(());
         }
-        changed(&mut trees).await?;
+        if let Some(over) = changed(&mut trees).await {
+            // Its session is over; the next one shows what came meanwhile.
+            if let Some(tree) = trees.get_mut(over) {
+                let path = tree.path().clone();
+                *tree = watched(context, &path).await?;
+            }
+        }
         if !clears && !context.out.is_json() {
             context.out.line("")?;
         }
     }
 }
 
-/// Waits for a change, and for those that come together with it.
-async fn changed(trees: &mut [TreeWatch]) -> Result<(), Stop> {
+async fn watched(context: &Context, path: &ZkPath) -> Result<TreeWatch, Stop> {
+    let tree = context.conn.watch_tree(path).await;
+    tree.map_err(|err| Stop::Failed(err.during(VERB)))
+}
+
+/// Waits for a change, and for those that come together with it; tells which tree ended, if one did.
+async fn changed(trees: &mut [TreeWatch]) -> Option<usize> {
     let mut waits = Vec::new();
-    for tree in trees.iter_mut() {
-        waits.push(Box::pin(async {
-            let path = tree.path().clone();
+    for (number, tree) in trees.iter_mut().enumerate() {
+        waits.push(Box::pin(async move {
             if tree.next().await.is_none() {
-                let over = Error::new(VERB, &path, ErrorKind::SessionExpired);
-                return Err(Stop::Failed(over.with_detail("nothing more is told of it")));
+                return Some(number);
             }
             // However many there are, they are one picture.
             let end = tokio::time::sleep(TOGETHER);
             tokio::pin!(end);
             loop {
                 tokio::select! {
-                    () = &mut end => return Ok(()),
-                    more = tree.next() => if more.is_none() { return Ok(()) },
+                    () = &mut end => return None,
+                    more = tree.next() => if more.is_none() { return Some(number) },
                 }
             }
         }));
@@ -192,13 +207,28 @@ async fn draw(context: &mut Context, paths: &[ZkPath], absent: Absent) -> Result
             context.out.line(format_args!("{before}{path}:"))?;
             first = false;
         }
-        let held: Vec<usize> = workers.iter().filter_map(|one| one.index).collect();
-        context.out.line(bar(of, &held))?;
+        let (holders, waiters): (Vec<_>, Vec<_>) = workers.iter().partition(|one| one.holds());
+        if holders.is_empty() {
+            context.out.line(bar(of, &[]))?;
+        }
         if workers.is_empty() {
             context.out.line("nobody")?;
         }
-        let rows = rows(of, &workers);
-        table(&mut context.out, &rows)?;
+        // There is one generation, unless a worker of the original has published beside another.
+        let mut generations = holders.chunk_by(|one, next| one.group == next.group).peekable();
+        let mut waiters = Some(waiters);
+        while let Some(holders) = generations.next() {
+            let of = holders.iter().find_map(|one| one.of).unwrap_or(0);
+            let held: Vec<usize> = holders.iter().filter_map(|one| one.index).collect();
+            context.out.line(bar(of, &held))?;
+            let mut lines = rows(of, holders);
+            if generations.peek().is_none() {
+                lines.extend(waiters.take().into_iter().flatten().map(row));
+            }
+            table(&mut context.out, &lines)?;
+        }
+        let waiters: Vec<_> = waiters.into_iter().flatten().map(row).collect();
+        table(&mut context.out, &waiters)?;
     }
     Ok(())
 }
@@ -246,8 +276,8 @@ fn dense(ranges: usize, held: &[usize]) -> String {
     (0..columns).map(shown).collect()
 }
 
-/// A line for each range, and for each who waits.
-fn rows(of: usize, workers: &[ShardContender]) -> Vec<Vec<String>> {
+/// A line for each range.
+fn rows(of: usize, holders: &[&ShardContender]) -> Vec<Vec<String>> {
     let left = |index: usize| {
         let edges = (index as f64 / of as f64, (index + 1) as f64 / of as f64);
         let nobody = || "-".to_owned();
@@ -255,13 +285,12 @@ fn rows(of: usize, workers: &[ShardContender]) -> Vec<Vec<String>> {
     };
     let mut rows = Vec::new();
     for index in 0..of {
-        let mut holders = workers.iter().filter(|one| one.index == Some(index)).peekable();
-        if holders.peek().is_none() {
+        let mut found = holders.iter().filter(|one| one.index == Some(index)).peekable();
+        if found.peek().is_none() {
             rows.push(left(index));
         }
-        rows.extend(holders.map(row));
+        rows.extend(found.map(|one| row(one)));
     }
-    rows.extend(workers.iter().filter(|one| !one.holds()).map(row));
     rows
 }
 

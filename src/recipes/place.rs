@@ -184,6 +184,23 @@ impl Place {
         }
     }
 
+    /// Looks for the node behind a lost reply to its creation; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Of the look.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub(crate) async fn found(&mut self) -> Result<Option<(ZkPath, Stat)>, Error> {
+        let found = self.way.find(None, 0).await?;
+        if let Some((path, stat)) = &found {
+            self.state = State::Made(path.clone(), *stat);
+        }
+        Ok(found)
+    }
+
     /// What tells of the end of the node, which is at `path`.
     pub(crate) fn ending(&mut self, path: &ZkPath, stat: &Stat) -> Ending {
         let Way { conn, session, .. } = &self.way;
@@ -323,16 +340,30 @@ impl Way {
         }
     }
 
-    async fn remove(&self, state: State) -> Removed {
+    /// The answer to the creation, unless the connection breaks before. Nobody waits for the node any
+    /// more, so it is not asked for again: what is not sent yet is withdrawn.
+    async fn answered(
+        &self,
+        asked: Pending<(ZkPath, Stat)>,
+    ) -> Option<Result<(ZkPath, Stat), Error>> {
+        tokio::select! {
+            biased;
+            answer = asked => Some(answer),
+            () = self.session.interrupted() => None,
+        }
+    }
+
+    async fn remove(mut self, state: State) -> Removed {
         let (mut path, mut czxid, mut leaving) = match state {
             State::Made(path, stat) => (Some(path), stat.czxid, None),
             State::Leaving(path, stat, leaving) => (Some(path), stat.czxid, Some(leaving)),
-            State::Asked(asked) => match asked.await {
-                Ok((path, stat)) => (Some(path), stat.czxid, None),
-                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => (None, 0, None),
-                Err(err) if is_over(err.kind()) => return Removed::WithSession,
+            State::Asked(asked) => match self.answered(asked).await {
+                Some(Ok((path, stat))) => (Some(path), stat.czxid, None),
+                Some(Err(err)) if err.kind() == ErrorKind::OutcomeUnknown => (None, 0, None),
+                None => (None, 0, None),
+                Some(Err(err)) if is_over(err.kind()) => return Removed::WithSession,
                 // Refused, or never sent.
-                Err(_) => return Removed::Absent,
+                Some(Err(_)) => return Removed::Absent,
             },
             State::Gone => return Removed::Absent,
         };
@@ -359,6 +390,17 @@ impl Way {
             };
             if let Some(removed) = removed(&answer) {
                 return removed;
+            }
+            if let Err(err) = &answer
+                && err.index() == Some(1)
+                && matches!(self.word, Some(Word::Create(..)))
+            {
+                // Refused for good, or nearly: the own node keeps nobody waiting for that.
+                warn!(target: "zkcells::recipes", reason = %err, cell = self.session.cell(),
+                    "left without a word");
+                self.word = None;
+                leaving = path.as_ref().map(|path| self.delete(path));
+                continue;
             }
             if self.session.state().is_over() {
                 return Removed::WithSession;

@@ -1,7 +1,7 @@
 //! Proof of life of what is held: a hold, or one that is on its way.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
@@ -20,7 +20,8 @@ use crate::hold::{Hold, Loss};
 /// own node need not wait for the hold.
 #[derive(Debug)]
 pub(crate) struct Proof {
-    hold: Shared<BoxFuture<'static, Result<Arc<Hold>, Loss>>>,
+    /// Nothing when it was given back: what is not held needs no renewal.
+    hold: Mutex<Option<Asked>>,
     /// Until when it is proved without the hold.
     until: Deadline,
     /// Whether that time has passed before the hold was there: what is lost stays lost.
@@ -28,6 +29,9 @@ pub(crate) struct Proof {
     /// Whether it was given back, for those who still look at it.
     given_back: watch::Sender<bool>,
 }
+
+/// The answer to the request for a hold.
+type Asked = Shared<BoxFuture<'static, Result<Arc<Hold>, Loss>>>;
 
 impl Proof {
     /// A hold that is there.
@@ -48,14 +52,20 @@ impl Proof {
         Proof::new(hold.boxed().shared(), until)
     }
 
-    fn new(hold: Shared<BoxFuture<'static, Result<Arc<Hold>, Loss>>>, until: Deadline) -> Self {
-        let given_back = watch::Sender::new(false);
+    fn new(hold: Asked, until: Deadline) -> Self {
+        let (given_back, hold) = (watch::Sender::new(false), Mutex::new(Some(hold)));
         Proof { hold, until, late: AtomicBool::new(false), given_back }
     }
 
     /// Nothing is held any more: said before the own node is asked to go.
     pub(crate) fn give_back(&self) {
         self.given_back.send_replace(true);
+        // Others may look at it for long.
+        drop(self.hold.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn hold(&self) -> Option<Asked> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether it was given back.
@@ -71,7 +81,7 @@ impl Proof {
         if self.late.load(Ordering::SeqCst) {
             return Some(Loss::Unproven);
         }
-        match now(&self.hold) {
+        match self.hold().as_ref().and_then(now) {
             Some(Ok(hold)) => hold.loss(),
             Some(Err(loss)) if loss != Loss::Unproven => Some(loss),
             Some(Err(_)) | None => self.is_late().then_some(Loss::Unproven),
@@ -80,7 +90,7 @@ impl Proof {
 
     /// Until when it is proved.
     pub(crate) fn valid_until(&self) -> Deadline {
-        match now(&self.hold) {
+        match self.hold().as_ref().and_then(now) {
             Some(Ok(hold)) if !self.late.load(Ordering::SeqCst) => hold.valid_until(),
             _ => self.until,
         }
@@ -98,9 +108,10 @@ impl Proof {
     }
 
     async fn unproved(&self) -> Loss {
+        let Some(hold) = self.hold() else { return Loss::Deleted };
         let held = tokio::select! {
             biased;
-            held = self.hold.clone() => held,
+            held = hold => held,
             () = sleep(self.until.remaining()) => Err(Loss::Unproven),
         };
         match held {
@@ -172,6 +183,18 @@ mod tests {
             })
             .collect();
         assert!(proofs.iter().all(|(proof, _)| proof.loss().is_none()));
+    }
+
+    #[tokio::test]
+    async fn what_was_given_back_is_renewed_no_more_however_long_others_look_at_it() {
+        let (_sender, session) =
+            Session::channel("nyc", 7, Duration::from_secs(40), 1, Deadline::now());
+        let (renewed, hold) = Hold::channel(ZkPath::root(), session, Some(Deadline::now()));
+        let proof = Proof::held(hold);
+        assert!(proof.loss().is_none() && !renewed.is_released());
+        proof.give_back();
+        assert!(renewed.is_released());
+        assert_eq!((proof.loss(), proof.lost().await), (Some(Loss::Deleted), Loss::Deleted));
     }
 
     #[tokio::test]

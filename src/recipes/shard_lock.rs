@@ -48,7 +48,18 @@
 //! that came by a copy of the tree, with the numbers of members elsewhere, is one of those who left.
 //!
 //! **Limits.** While originals take part, a join under one of their leaders that was delayed past a whole
-//! generation, and past a deletion of the path by them, may clear a later list of the same version.
+//! generation, and past a deletion of the path by them, may clear a later list of the same version. An
+//! original that joins an empty group before ours, right between our look at that and our publication,
+//! publishes beside it: the guard of ours gives way if it is not granted by then, and otherwise the two
+//! hold at once until one of them leaves. Such a group is there only where an original has just deleted
+//! the path and made it anew.
+//!
+//! A node with a member's name that is of no session, as a copy of the tree has them, is told by whoever
+//! waits for it in its own group; where a published list names it, it holds its range until somebody
+//! deletes it, and [`contenders`](ShardLock::contenders) shows it with the session 0.
+//!
+//! What the path holds stays as it is, but each publication raises its data version: a compare-and-set
+//! on it may have to look again, and one that is tried all the time keeps leaders from publishing.
 
 mod contenders;
 mod groups;
@@ -145,7 +156,9 @@ impl ShardLock {
     ///
     /// `NoNode` when the parent of the path does not exist. `SessionExpired` when the session ended
     /// meanwhile, `Revoked` when somebody deleted the own node. `Unexpected`, with the node, where a
-    /// group's data is no list of members. Whatever keeps the own node from being made: `NotSent` when
+    /// group's data is no list of members, or a member is of no session. `Contended` when others came
+    /// between a hundred times, as hundreds do who come at once under a leader of the original.
+    /// Whatever keeps the own node from being made: `NotSent` when
     /// no server answers, `NoAuth`, and the like. Once it is made, a cell that does not answer is
     /// waited for as long as the session may live.
     ///

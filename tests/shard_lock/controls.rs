@@ -1,7 +1,7 @@
 //! A shard lock with one rule of the real one broken, to show that the judge of histories notices.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -25,6 +25,8 @@ enum Flaw {
     OwnListing,
     /// It believes to hold for as long as it is told nothing else.
     BelievesForever,
+    /// Its leaders list somebody who is not there.
+    ListsAGhost,
 }
 
 /// A worker that looks again and again where the real one watches.
@@ -34,6 +36,8 @@ struct Simple {
     conn: Arc<ZkConn>,
     base: String,
     ranges: Ranges,
+    /// Members that came to no range.
+    in_vain: Arc<AtomicUsize>,
     /// Told when the first worker holds.
     holds: Arc<Notify>,
 }
@@ -84,22 +88,26 @@ impl Simple {
         };
         // Whichever way this goes on, nobody is to wait for it.
         let done = self.range(&group, own.as_str(), rng).await;
+        if !matches!(done, Ok(true)) {
+            self.in_vain.fetch_add(1, Ordering::Relaxed);
+        }
         self.conn.delete(&own, Version::Any).await.ok();
         let left = self.conn.children(&group).await;
         if left.is_ok_and(|left| left.names.is_empty() && left.stat.data_length > 0) {
             self.conn.delete(&group, Version::Any).await.ok();
         }
-        done
+        done.map(drop)
     }
 
-    async fn range(&self, group: &str, own: &str, rng: &mut Rng) -> Result<(), Error> {
+    /// Waits for a range and holds it, unless there is none to be had in this group.
+    async fn range(&self, group: &str, own: &str, rng: &mut Rng) -> Result<bool, Error> {
         let mine = number(own);
         let (stored, list) = loop {
             let listed = self.conn.children(group).await?;
             let mut members: Vec<i32> = listed.names.iter().map(|name| number(name)).collect();
             members.sort_unstable();
             if listed.stat.data_length > 0 {
-                let Some(stored) = Stored::at(&self.conn, group).await else { return Ok(()) };
+                let Some(stored) = Stored::at(&self.conn, group).await else { return Ok(false) };
                 let list = match self.flaw {
                     Flaw::OwnListing => members,
                     _ => stored.list.clone(),
@@ -112,7 +120,7 @@ impl Simple {
             // Some come to it later than others.
             sleep(Duration::from_millis(rng.u64(1..40))).await;
         };
-        let Some(index) = list.iter().position(|other| *other == mine) else { return Ok(()) };
+        let Some(index) = list.iter().position(|other| *other == mine) else { return Ok(false) };
         let hold = self.conn.hold(own).await?;
         let (of, zxid, start) = (list.len(), stored.zxid, Deadline::now());
         let (from, to) = (index as f64 / of as f64, (index + 1) as f64 / of as f64);
@@ -143,7 +151,7 @@ impl Simple {
             held.end = Deadline::now();
         }
         self.ranges.held(held);
-        Ok(())
+        Ok(true)
     }
 
     async fn lead(
@@ -151,8 +159,11 @@ impl Simple {
         group: &str,
         own: &str,
         seen: Stat,
-        members: Vec<i32>,
+        mut members: Vec<i32>,
     ) -> Result<(), Error> {
+        if self.flaw == Flaw::ListsAGhost {
+            members.push(i32::MAX);
+        }
         let (base, groups) = self.groups().await?;
         for (other, stat) in groups {
             let older = other != group && stat.data_length > 0 && stat.num_children > 0;
@@ -175,18 +186,19 @@ impl Simple {
 }
 
 /// What the judge says of four such workers.
-async fn judged(flaw: Flaw, mut rng: Rng) -> Verdict {
+async fn judged(flaw: Flaw, mut rng: Rng) -> (Verdict, usize) {
     let (addrs, path) = on_servers("nyc").await;
     let proxy = FaultProxy::to(&addrs).await.unwrap();
     let (ranges, stop) = (Ranges::default(), Arc::new(AtomicBool::new(false)));
-    let holds = Arc::new(Notify::new());
+    let (holds, in_vain) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
     let witness = connect(&addrs).await;
     witness.create(&path, "", Mode::Persistent).await.unwrap();
     let mut workers = Vec::new();
     for number in 0..4 {
         let conn = connect(if number == 0 { proxy.addr() } else { addrs.clone() }.as_str()).await;
         let (base, ranges, holds) = (path.clone(), ranges.clone(), holds.clone());
-        let simple = Simple { flaw, number, conn, base, ranges, holds };
+        let in_vain = in_vain.clone();
+        let simple = Simple { flaw, number, conn, base, ranges, in_vain, holds };
         let (stop, mut rng) = (stop.clone(), rng.fork());
         workers.push(tokio::spawn(async move {
             while !stop.load(Ordering::Relaxed) {
@@ -216,19 +228,31 @@ async fn judged(flaw: Flaw, mut rng: Rng) -> Verdict {
         soon("the end of a worker", worker).await.unwrap();
     }
     let verdict = ranges.judge();
-    println!("{flaw:?}: {verdict}");
-    verdict
+    let in_vain = in_vain.load(Ordering::Relaxed);
+    println!("{flaw:?}: {verdict}; {in_vain} came to nothing");
+    (verdict, in_vain)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_judge_notices_each_broken_rule() {
     let mut rng = random("controls");
-    let flaws = [Flaw::Nothing, Flaw::StartsEarly, Flaw::OwnListing, Flaw::BelievesForever];
+    let flaws = [
+        Flaw::Nothing,
+        Flaw::StartsEarly,
+        Flaw::OwnListing,
+        Flaw::BelievesForever,
+        Flaw::ListsAGhost,
+    ];
     let verdicts = join_all(flaws.map(|flaw| judged(flaw, rng.fork()))).await;
-    let [well, early, own, forever] = &verdicts[..] else { panic!("one verdict each") };
+    let [(well, in_vain), (early, _), (own, _), (forever, _), (ghost, ghosts)] = &verdicts[..]
+    else {
+        panic!("one verdict each")
+    };
     assert_eq!(well.violations(), 0, "{well:#?}");
+    assert!(well.unheld <= *in_vain, "{in_vain} came to nothing: {:#?}", well.holes);
     assert!(well.whole > 5 && well.most > 1 && well.stored == well.grants, "{well}");
     assert!(!early.overlaps.is_empty(), "{early}");
     assert!(!own.unlike.is_empty() && !own.clashes.is_empty(), "{own}");
     assert!(!forever.overlaps.is_empty(), "{forever}");
+    assert!(!ghost.holes.is_empty() && ghost.unheld > *ghosts, "{ghost}");
 }

@@ -25,6 +25,8 @@ struct Crew {
     ranges: Ranges,
     stop: Arc<AtomicBool>,
     lost: Arc<AtomicUsize>,
+    /// Acquires that came to no range, and ranges that were lost as they came.
+    in_vain: Arc<AtomicUsize>,
     /// Who holds its range for long just now.
     clings: Arc<Mutex<Option<usize>>>,
     workers: Vec<JoinHandle<()>>,
@@ -37,6 +39,7 @@ impl Crew {
             ranges: Ranges::default(),
             stop: Arc::default(),
             lost: Arc::default(),
+            in_vain: Arc::default(),
             clings: Arc::default(),
             workers: Vec::new(),
         };
@@ -48,6 +51,7 @@ impl Crew {
                 lock,
                 ranges: crew.ranges.clone(),
                 lost: crew.lost.clone(),
+                in_vain: crew.in_vain.clone(),
                 clings: crew.clings.clone(),
             };
             let (stop, rng) = (crew.stop.clone(), rng.fork());
@@ -77,8 +81,11 @@ impl Crew {
             soon("the end of a worker", worker).await.unwrap();
         }
         let (verdict, lost) = (self.ranges.judge(), self.lost.load(Ordering::Relaxed));
-        println!("{what}: {verdict}; {lost} lost");
+        let in_vain = self.in_vain.load(Ordering::Relaxed);
+        println!("{what}: {verdict}; {lost} lost, {in_vain} came to nothing");
         assert_eq!(verdict.violations(), 0, "{verdict:#?}");
+        // Whoever was listed and did not hold has given up, or was told.
+        assert!(verdict.unheld <= in_vain, "{in_vain} came to nothing: {:#?}", verdict.holes);
         assert!(verdict.generations > 3 && verdict.most > 1, "{verdict}");
         assert!(verdict.stored > verdict.grants / 4, "{verdict}");
         let conn = connect(addrs).await;
@@ -98,6 +105,7 @@ struct Worker {
     lock: ShardLock,
     ranges: Ranges,
     lost: Arc<AtomicUsize>,
+    in_vain: Arc<AtomicUsize>,
     clings: Arc<Mutex<Option<usize>>>,
 }
 
@@ -106,6 +114,7 @@ impl Worker {
         while !stop.load(Ordering::Relaxed) {
             let patience = Duration::from_millis(if rng.u8(..6) == 0 { 50 } else { 8000 });
             let Ok(Ok(shard)) = timeout(patience, self.lock.acquire()).await else {
+                self.in_vain.fetch_add(1, Ordering::Relaxed);
                 sleep(Duration::from_millis(10)).await;
                 continue;
             };
@@ -135,8 +144,9 @@ impl Worker {
                 sleep(Duration::from_millis(2)).await;
             }
             self.clings.lock().unwrap().take_if(|clung| *clung == self.number);
-            if was_valid {
-                self.ranges.held(held);
+            match was_valid {
+                true => self.ranges.held(held),
+                false => drop(self.in_vain.fetch_add(1, Ordering::Relaxed)),
             }
             match rng.u8(..3) {
                 0 => drop(shard),

@@ -10,6 +10,7 @@ mod example;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod both_kinds;
 mod churn;
 mod controls;
 mod faults;
@@ -18,6 +19,7 @@ mod limits;
 mod mixed;
 mod waiting;
 mod whole;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,16 +9,17 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use zkcells::recipes::{Released, ShardLock};
-use zkcells::{Conn, ConnExt as _, Deadline, Mode, MultiOp, Op, Pending, Reply, Request};
+use zkcells::{Conn, ConnExt as _, Deadline, Mode, MultiOp, Op, Pending, Reply, Request, Version};
 
 use crate::support::beds::{Bed, until_children};
 use crate::support::original::Original;
 use crate::support::ranges::{Held, Ranges};
-use crate::{WAIT, soon, system, worker};
+use crate::{WAIT, names, soon, system, worker};
 
 on_each_bed! {
     workers_of_both_kinds_share_one_system,
     an_original_that_joins_as_one_of_ours_publishes_is_in_the_list,
+    an_original_that_joins_behind_one_who_left_is_in_the_list,
 }
 
 async fn workers_of_both_kinds_share_one_system(bed: Bed) {
@@ -119,6 +120,8 @@ async fn an_original_leader_that_looked_before_one_of_ours_joined_looks_again() 
 struct Meddled {
     inner: Arc<dyn Conn>,
     other: Arc<dyn Conn>,
+    /// How many come and go before that one.
+    leave: usize,
     publications: AtomicUsize,
 }
 
@@ -138,10 +141,16 @@ impl Conn for Meddled {
         if data.is_empty() || self.publications.fetch_add(1, Ordering::SeqCst) > 0 {
             return self.inner.call(request);
         }
-        let joined = self.other.create(format!("{path}/node-"), "", Mode::EphemeralSequential);
-        let inner = self.inner.clone();
+        let (inner, other, leave) = (self.inner.clone(), self.other.clone(), self.leave);
+        let stem = format!("{path}/node-");
         Pending::new(async move {
-            joined.await?;
+            let mut come = Vec::new();
+            for _ in 0..=leave {
+                come.push(other.create(&*stem, "", Mode::EphemeralSequential).await?.0);
+            }
+            for gone in &come[..leave] {
+                other.delete(gone, Version::Any).await?;
+            }
             inner.call(request).await
         })
     }
@@ -153,11 +162,23 @@ impl Conn for Meddled {
 
 /// The race that freezes originals among themselves: with one of ours as the leader it is none.
 async fn an_original_that_joins_as_one_of_ours_publishes_is_in_the_list(bed: Bed) {
+    is_in_the_list(bed, 0).await;
+}
+
+/// The server's count tells of both, whoever is left.
+async fn an_original_that_joins_behind_one_who_left_is_in_the_list(bed: Bed) {
+    is_in_the_list(bed, 1).await;
+}
+
+async fn is_in_the_list(bed: Bed, leave: usize) {
     let (other, path) = system(&bed).await;
     let publications = AtomicUsize::new(0);
-    let conn = Arc::new(Meddled { inner: bed.conn().await, other, publications });
+    let conn = Arc::new(Meddled { inner: bed.conn().await, other, leave, publications });
     let lock = ShardLock::new(conn.clone(), &path).with_wait_time(WAIT);
     let shard = soon("the range", lock.acquire()).await.unwrap();
     assert_eq!((shard.index(), shard.of()), (0, 2));
     assert_eq!(conn.publications.load(Ordering::SeqCst), 2);
+    // Nobody of the original ever sees what the count was asked with.
+    let left = names(&conn, shard.node().parent().unwrap().as_str()).await;
+    assert!(left.len() == 2 && left.iter().all(|name| name.starts_with("node-")), "{left:?}");
 }

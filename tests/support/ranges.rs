@@ -92,8 +92,10 @@ pub struct Verdict {
     pub clashes: Vec<String>,
     /// A range that is not the one in the list on the servers, or two such lists of one generation.
     pub unlike: Vec<String>,
-    /// A generation of which every range was held, and which does not cover [0, 1).
+    /// Generations of which those who held leave some of [0, 1) to nobody.
     pub holes: Vec<String>,
+    /// Ranges of such that nobody held.
+    pub unheld: usize,
     /// Two of different generations who held at the same time, or in another order.
     pub overlaps: Vec<String>,
 }
@@ -144,10 +146,14 @@ impl Ranges {
                     verdict.unlike.push(format!("{one:?}, and {list:?}"));
                 }
             }
-            if group.len() >= group[0].of {
-                verdict.whole += 1;
-                if !covers(group) {
-                    verdict.holes.push(format!("{group:?}"));
+            match covers(group) {
+                true => verdict.whole += 1,
+                false => {
+                    let of = group[0].of;
+                    let unheld: Vec<usize> =
+                        (0..of).filter(|n| group.iter().all(|held| held.index != *n)).collect();
+                    verdict.unheld += unheld.len();
+                    verdict.holes.push(format!("{unheld:?} of {group:?}"));
                 }
             }
             verdict.most = verdict.most.max(group.len());
@@ -160,7 +166,8 @@ impl Ranges {
     }
 }
 
-/// Whether these ranges are [0, 1), each beginning to the bit where the one before ends.
+/// Whether these ranges are [0, 1), each beginning to the bit where the one before ends. Of a list
+/// with somebody in it who never works they are not, nor of one that names more than there are.
 fn covers(group: &[&Held]) -> bool {
     let mut ranges: Vec<(u64, u64)> =
         group.iter().map(|held| (held.from.to_bits(), held.to.to_bits())).collect();
@@ -172,8 +179,9 @@ fn covers(group: &[&Held]) -> bool {
 }
 
 impl Verdict {
+    /// What must never be. A hole may: whoever was listed and then gave up held nothing.
     pub fn violations(&self) -> usize {
-        self.clashes.len() + self.unlike.len() + self.holes.len() + self.overlaps.len()
+        self.clashes.len() + self.unlike.len() + self.overlaps.len()
     }
 }
 
@@ -182,7 +190,7 @@ impl fmt::Display for Verdict {
         write!(
             f,
             "{} grants in {} generations, {} of them whole, {} at most at once, {} held against the \
-             servers' lists, {} clashes, {} unlike those, {} holes, {} overlaps",
+             servers' lists, {} clashes, {} unlike those, {} holes with {} ranges, {} overlaps",
             self.grants,
             self.generations,
             self.whole,
@@ -191,6 +199,7 @@ impl fmt::Display for Verdict {
             self.clashes.len(),
             self.unlike.len(),
             self.holes.len(),
+            self.unheld,
             self.overlaps.len()
         )
     }

@@ -55,7 +55,7 @@ impl ShardContender {
     }
 }
 
-/// Who holds a range of the system at `path`, in the order of the ranges, and who waits for one, in
+/// Who holds a range of the system at `path`, group by group in the order of the ranges, and who waits for one, in
 /// the order of their turns. Holders come first: they are who keeps the others waiting.
 ///
 /// ```
@@ -89,7 +89,9 @@ pub async fn shard_contenders(
             contenders.extend(of_group(conn, group, &session).await?);
         }
         // Stable: what waits keeps the order of the groups and names.
-        contenders.sort_by_key(|one| (one.index.is_none(), one.index));
+        contenders.sort_by_cached_key(|one| {
+            (one.index.is_none(), one.group.name().to_owned(), one.index)
+        });
         Ok(contenders)
     };
     told.await.map_err(|err: Error| err.during(VERB))

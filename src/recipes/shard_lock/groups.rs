@@ -1,10 +1,19 @@
 //! The groups of a system as they stand in the tree: names, members, and who of them is there.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::background::sleep;
+use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
-use crate::node::{Node, Stat, Version};
+use crate::node::{Children, Node, Stat, Version};
 use crate::path::ZkPath;
+use crate::pause::Backoff;
+use crate::recipes::passing::pause_behind;
+use crate::recipes::wait::recheck;
 use crate::request::{Multi, Read, ReadReply};
+use crate::session::Session;
 
 use super::VERB;
 use super::list::decode;
@@ -15,6 +24,9 @@ const NODE: &str = "node-";
 const ACK: &str = "ack-";
 /// How a name begins that has an id before that, so that its maker finds it again behind a lost reply.
 const PROTECTED: &str = "_c_";
+
+/// The pauses behind failed tries to delete a group.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// A system at one look.
 #[derive(Debug)]
@@ -33,6 +45,8 @@ pub(super) struct Group {
     /// Who is in it, in the order of ranges; `None` while it awaits members.
     pub(super) members: Option<Vec<i32>>,
     pub(super) nodes: Nodes,
+    /// Whether children of foreign names keep it from being deleted.
+    has_others: bool,
 }
 
 /// The children of a group.
@@ -86,7 +100,8 @@ impl Group {
     fn of(path: ZkPath, node: &Node, names: &[String]) -> Result<Self, Error> {
         let nodes = Nodes::of(&path, names)?;
         let members = decode(&path, node)?;
-        Ok(Group { path, stat: node.stat, members, nodes })
+        let has_others = names.len() > nodes.members.len() + nodes.acks.len();
+        Ok(Group { path, stat: node.stat, members, nodes, has_others })
     }
 
     /// Those who hold a range: listed, and there. A node that came too late to be listed holds none.
@@ -128,6 +143,20 @@ impl View {
             Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
             Err(err) => return Err(err),
         };
+        View::listed(conn, base, listed, own).await.map(Some)
+    }
+
+    /// The groups that were listed, as they are now.
+    ///
+    /// # Errors
+    ///
+    /// As of [`of`](Self::of).
+    pub(super) async fn listed(
+        conn: &dyn Conn,
+        base: &ZkPath,
+        listed: Children,
+        own: Option<&ZkPath>,
+    ) -> Result<View, Error> {
         let mut paths = Vec::new();
         for name in &listed.names {
             let path = base.child(name);
@@ -156,7 +185,7 @@ impl View {
                 _ => {}
             }
         }
-        Ok(Some(View { base: listed.stat, groups }))
+        Ok(View { base: listed.stat, groups })
     }
 
     /// The group that awaits members.
@@ -211,30 +240,72 @@ impl View {
                 && awaiting.as_ref() != Some(&group.path)
                 && group.nodes.is_empty();
             let vain = group.is_over() || in_vain;
-            if !(vain && delete(conn, &group.path, group.stat.version, &group.nodes.acks).await) {
-                left.push(group);
+            if vain && !group.has_others {
+                // Who looks next does it, if somebody came between.
+                let Group { path, stat, nodes, .. } = &group;
+                if delete(conn, path, stat.version, &nodes.acks).await.is_ok() {
+                    continue;
+                }
             }
+            left.push(group);
         }
         self.groups = left;
     }
 }
 
-/// Deletes the group at `path`, if nobody is in it.
-pub(super) async fn clear(conn: &dyn Conn, path: &ZkPath) {
-    // Who looks next does it, where this cannot.
-    let Ok(listed) = conn.children(path).await else { return };
-    let Ok(nodes) = Nodes::of(path, &listed.names) else { return };
-    if nodes.is_empty() {
-        delete(conn, path, listed.stat.version, &nodes.acks).await;
+/// Deletes the group at `path` once `own` is gone from it, if nobody is in it then. Whoever looks next
+/// does it where this cannot, as behind the end of the session.
+pub(super) async fn clear(
+    conn: &BoundConn<Arc<dyn Conn>>,
+    session: &Session,
+    path: &ZkPath,
+    own: Option<&ZkPath>,
+) {
+    let mut pauses = PAUSES;
+    loop {
+        let cleared = async {
+            let listed = conn.children(path).await?;
+            if let Some(own) = own
+                && listed.names.iter().any(|name| name == own.name())
+            {
+                if let (Some(_), gone) = conn.exists_watch(own).await? {
+                    tokio::select! {
+                        _ = gone => {}
+                        () = sleep(recheck(session)) => {}
+                    }
+                }
+                return Ok(false);
+            }
+            let nodes = Nodes::of(path, &listed.names)?;
+            if nodes.is_empty() {
+                delete(conn, path, listed.stat.version, &nodes.acks).await?;
+            }
+            Ok(true)
+        };
+        match cleared.await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(err) => {
+                let err: Error = err;
+                if pause_behind(err.kind()).is_none() {
+                    return;
+                }
+                sleep(pauses.failed()).await;
+            }
+        }
     }
 }
 
-/// Deletes a group and the words in it, if it has neither changed nor got a member. Says whether it
-/// did; who looks next does it, if somebody came between.
-async fn delete(conn: &dyn Conn, group: &ZkPath, version: i32, acks: &[String]) -> bool {
+/// Deletes a group and the words in it, if it has neither changed nor got a member.
+async fn delete(
+    conn: &dyn Conn,
+    group: &ZkPath,
+    version: i32,
+    acks: &[String],
+) -> Result<(), Error> {
     let words =
         acks.iter().fold(Multi::new(), |ops, name| ops.delete(group.child(name), Version::Any));
-    conn.multi(words.delete(group, Version::Exact(version))).await.is_ok()
+    conn.multi(words.delete(group, Version::Exact(version))).await.map(drop)
 }
 
 /// The first group of a base that is not there yet.
@@ -246,11 +317,6 @@ pub(super) fn first(base: &ZkPath) -> ZkPath {
 /// Servers show the creations and deletions as one: twice the creations, less the children.
 pub(super) fn creations(dir: &Stat) -> i32 {
     (dir.cversion.wrapping_add(dir.num_children).cast_unsigned() >> 1).cast_signed()
-}
-
-/// The name of the member with this number.
-pub(super) fn node_name(number: i32) -> String {
-    format!("{NODE}{number:010}")
 }
 
 /// The name of a member up to its number, and that of a word.

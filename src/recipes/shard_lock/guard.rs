@@ -27,13 +27,27 @@ use crate::recipes::owner::Owner;
 /// # Ok(()) }
 /// ```
 ///
-/// Dropping it releases in the background, without a wait.
+/// Dropping it releases in the background, without a wait, and removes the group behind the last one.
 #[derive(Debug)]
 #[must_use = "dropping it releases the range"]
 pub struct ShardGuard {
     guard: Guard,
     shard: Shard,
     acl: Vec<Acl>,
+    // Behind the guard, which gives the node back.
+    tidies: Tidies,
+}
+
+/// Sees to the group when the range was given back, whichever way.
+#[derive(Debug)]
+struct Tidies(Shard);
+
+impl Drop for Tidies {
+    fn drop(&mut self) {
+        let shard = self.0.clone();
+        // Without a thread for it, who comes next does it.
+        let _ = KEEPER.spawn(async move { shard.tidy().await });
+    }
 }
 
 impl Deref for ShardGuard {
@@ -47,7 +61,8 @@ impl Deref for ShardGuard {
 impl ShardGuard {
     pub(super) fn new(guard: Guard, facts: Facts, acl: Vec<Acl>) -> Self {
         let shard = Shard::new(guard.held().clone(), facts);
-        ShardGuard { guard, shard, acl }
+        let tidies = Tidies(shard.clone());
+        ShardGuard { guard, shard, acl, tidies }
     }
 
     /// Where the range starts, itself included: in [0, 1).
@@ -120,7 +135,7 @@ impl ShardGuard {
     /// others of the group are asked to reshard.
     ///
     /// It takes no longer than the guard is valid. Whoever leaves a group as the last one removes it,
-    /// in the background.
+    /// in the background, for as long as the session lives; behind that, who comes next does.
     ///
     /// # Cancel safety
     ///
@@ -134,7 +149,8 @@ impl ShardGuard {
     ///
     /// The word of it and the end of the own node are one transaction, so it is said once at most,
     /// however often a reply is lost. Behind a loss nothing is said: what is not sent by
-    /// [`valid_until`](Guard::valid_until) is not sent any more.
+    /// [`valid_until`](Guard::valid_until) is not sent any more. Where servers refuse the word, as a
+    /// group's access list may, the range is released without it.
     ///
     /// # Cancel safety
     ///
@@ -153,13 +169,9 @@ impl ShardGuard {
     }
 
     async fn leave(self) -> Released {
-        let ShardGuard { guard, shard, .. } = self;
+        let ShardGuard { guard, tidies, .. } = self;
         let released = guard.release().await;
-        if released == Released::Released {
-            let tidy = async move { shard.tidy().await };
-            // Without a thread for it, who comes next does it.
-            let _ = KEEPER.spawn(tidy);
-        }
+        drop(tidies);
         released
     }
 }

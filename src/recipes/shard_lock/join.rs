@@ -63,7 +63,14 @@ impl ShardLock {
                 Err(err) => return Err(err),
             };
             let mut stay = self.enter(&conn, &session, &door);
-            let err = match stay.place.made().await {
+            let made = match stay.place.made().await {
+                // Whoever raised the version may have been listed before the reply could be asked for.
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => {
+                    stay.place.found().await.ok().flatten().ok_or(err)
+                }
+                made => made,
+            };
+            let err = match made {
                 Ok((path, stat)) => {
                     if !session.owns(&stat) {
                         return Err(Error::new(VERB, base, ErrorKind::SessionExpired));
@@ -136,7 +143,7 @@ impl ShardLock {
         let steps = door.steps.clone().create(door.group.child(stem), &data, &options);
         let asked = made_last(conn, conn.multi(steps));
         let place = Place::awaiting(conn, session, &door.group, (data, &id), asked);
-        Stay::new(conn, door.group.clone(), place)
+        Stay::new(conn, session, door.group.clone(), place)
     }
 
     /// Why the group could not be entered, unless another try may.

@@ -47,6 +47,8 @@ pub(super) struct Member {
     ending: Ending,
     /// Whether nobody has held an older range since then, as far as was seen.
     is_next: bool,
+    /// How often its publication was refused.
+    refused: u32,
 }
 
 /// What a look at the own group led to.
@@ -75,7 +77,8 @@ impl Member {
         };
         let ending = stay.place.ending(&path, &stat);
         let is_next = !is_behind;
-        Ok(Member { conn, session, stay, base, group, path, number, ending, is_next })
+        let refused = 0;
+        Ok(Member { conn, session, stay, base, group, path, number, ending, is_next, refused })
     }
 
     /// Waits for the own range; `None` when another group has to do: the list was published without
@@ -173,6 +176,12 @@ impl Member {
         let gone = async {
             match member.await? {
                 (None, _) => {}
+                // A copy of the tree makes such of members: it would be waited for without end.
+                (Some(stat), _) if stat.ephemeral_owner == 0 => {
+                    return Err(Error::new(VERB, before, ErrorKind::Unexpected).with_detail(
+                        "it is of no session, so it never ends by itself; delete it",
+                    ));
+                }
                 (Some(_), watch) => {
                     watch.await;
                 }

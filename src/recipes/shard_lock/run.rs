@@ -11,6 +11,7 @@ use super::guard::ShardGuard;
 use super::shard::Shard;
 use super::{ShardLock, VERB};
 use crate::background::sleep;
+use crate::conn::ConnExt as _;
 use crate::error::{Error, ErrorKind};
 use crate::pause::Backoff;
 use crate::recipes::passing::may_try_again;
@@ -53,7 +54,9 @@ impl ShardLock {
     ///
     /// `Cancelled` when `stop` came, after the work has ended and the range was released: others are
     /// asked to take it over. Errors of an acquire that another try may not meet are not told: it is
-    /// tried again, with a pause. Others, as `NoAuth`, are.
+    /// tried again, with a pause. Others, as `NoAuth`, are, and so is what keeps a worker that holds a
+    /// range from seeing whether a reshard is wanted: then the range is released first.
+    /// `SessionExpired` where the connection is bound to one session, and that is over.
     ///
     /// # Cancel safety
     ///
@@ -82,14 +85,29 @@ impl ShardLock {
                     }
                 }
                 Err(err) if may_try_again(err.kind()) => {
+                    let again = async {
+                        if self.ends_with(&err).await {
+                            return Err(err.during(VERB));
+                        }
+                        sleep(pauses.failed()).await;
+                        Ok(())
+                    };
                     tokio::select! {
-                        () = sleep(pauses.failed()) => {}
+                        again = again => again?,
                         () = &mut stop => return Err(self.error(ErrorKind::Cancelled)),
                     }
                 }
                 Err(err) => return Err(err.during(VERB)),
             }
         }
+    }
+
+    /// Whether the connection is bound to a session that is over: it gets no other one.
+    async fn ends_with(&self, err: &Error) -> bool {
+        let Ok(path) = &self.path else { return true };
+        err.kind() == ErrorKind::SessionExpired
+            && (self.conn.session(path).await)
+                .is_err_and(|again| again.kind() == ErrorKind::SessionExpired)
     }
 
     /// Does the work on one range until a reshard is wanted; its answer, if it broke.
@@ -134,9 +152,14 @@ impl ShardLock {
                     Err(err) if guard.is_valid() && may_try_again(err.kind()) => {
                         sleep(PAUSE).await;
                     }
-                    Ok(true) | Err(_) => {
+                    Ok(true) => {
                         let _ = guard.ack().await;
                         return Ok(None);
+                    }
+                    // The work may have been cut short, so nobody is told that it was done.
+                    Err(err) => {
+                        let _ = guard.release().await;
+                        return Err(err.during(VERB));
                     }
                 }
             }

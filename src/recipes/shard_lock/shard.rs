@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -14,17 +13,11 @@ use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::path::ZkPath;
 use crate::recipes::held::Held;
-use crate::recipes::passing::is_over;
+use crate::recipes::passing::{bear, is_over};
 use crate::recipes::token::Token;
 use crate::recipes::wait::recheck;
 use crate::request::{Multi, MultiReply};
 use crate::session::Session;
-
-/// The pause behind a look that failed.
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// The pause behind a look that failed while the session lives.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Which of how many equal ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,19 +180,14 @@ impl Shard {
             match waited {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(err) => match err.kind() {
-                    ErrorKind::NotSent
-                    | ErrorKind::Timeout
-                    | ErrorKind::ConnectionLoss
-                    | ErrorKind::TooManyWatches => sleep(PAUSE).await,
-                    _ => return Err(err),
-                },
+                Err(err) => bear(err).await?,
             }
         }
     }
 
-    /// Waits until the work is to come to an end: a reshard is wanted, the range is lost, or the
-    /// [run](super::ShardLock::run) was interrupted.
+    /// Waits until the work is to come to an end: a reshard is wanted, the range is lost, the
+    /// [run](super::ShardLock::run) was interrupted, or nobody can tell any more whether a reshard is
+    /// wanted, as where a group's data is no list: [`check`](Self::check) says why.
     ///
     /// # Cancel safety
     ///
@@ -212,18 +200,10 @@ impl Shard {
                 None => std::future::pending().await,
             }
         };
-        let requested = async {
-            // Whatever is in the way now may be mended.
-            while self.requested().await.is_err() {
-                tokio::select! {
-                    _ = self.lost() => return,
-                    () = sleep(AGAIN) => {}
-                }
-            }
-        };
         tokio::select! {
             () = told => {}
-            () = requested => {}
+            // Whatever keeps a reshard from being told is met by a look at it behind the work.
+            _ = self.requested() => {}
         }
     }
 
@@ -236,13 +216,15 @@ impl Shard {
         let Facts { base, group, .. } = &*self.facts;
         let conn = &self.held.conn;
         let (members, groups) = (conn.children_watch(group), conn.children_watch(base));
-        let ((listed, member), (_, other)) = (members.await?, groups.await?);
+        let ((listed, member), (names, other)) = (members.await?, groups.await?);
         if self.is_left(&listed.names)? {
             return Ok(true);
         }
         // The watch stands, so whatever comes behind this look is told.
-        let view = View::of(conn, base, Some(group)).await?;
-        let Some(view) = view.filter(|view| !view.is_awaited()) else { return Ok(true) };
+        let view = View::listed(conn, base, names, Some(group)).await?;
+        if view.is_awaited() {
+            return Ok(true);
+        }
         // Whoever joins a group that stands empty changes nothing at the base.
         let joined = match view.awaiting() {
             Some(vacant) => match conn.children_watch(&vacant.path).await {
@@ -287,9 +269,10 @@ impl Shard {
         }
     }
 
-    /// Removes the group, if nobody is left in it.
+    /// Removes the group behind the own node, if nobody is left in it.
     pub(super) async fn tidy(&self) {
-        groups::clear(&self.held.conn, &self.facts.group).await;
+        let Held { conn, session, path, .. } = &*self.held;
+        groups::clear(conn, session, &self.facts.group, Some(path)).await;
     }
 }
 

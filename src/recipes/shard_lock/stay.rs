@@ -10,12 +10,14 @@ use crate::conn::Conn;
 use crate::conn::bound::BoundConn;
 use crate::path::ZkPath;
 use crate::recipes::place::Place;
+use crate::session::Session;
 
 /// An own node in a group. Whoever drops it leaves, and takes the group along if nobody else is in it:
 /// holders would be asked to reshard for nobody.
 #[derive(Debug)]
 pub(super) struct Stay {
     conn: BoundConn<Arc<dyn Conn>>,
+    session: Session,
     group: ZkPath,
     pub(super) place: Place,
     /// Whether nothing is left to be cleared up here.
@@ -23,8 +25,14 @@ pub(super) struct Stay {
 }
 
 impl Stay {
-    pub(super) fn new(conn: &BoundConn<Arc<dyn Conn>>, group: ZkPath, place: Place) -> Self {
-        Stay { conn: conn.clone().by(None), group, place, is_over: false }
+    pub(super) fn new(
+        conn: &BoundConn<Arc<dyn Conn>>,
+        session: &Session,
+        group: ZkPath,
+        place: Place,
+    ) -> Self {
+        let (conn, session) = (conn.clone().by(None), session.clone());
+        Stay { conn, session, group, place, is_over: false }
     }
 
     /// It never began: the own node was refused.
@@ -44,11 +52,12 @@ impl Drop for Stay {
         if self.is_over {
             return;
         }
-        let (conn, group, mut place) = (self.conn.clone(), self.group.clone(), self.place.take());
+        let (conn, session) = (self.conn.clone(), self.session.clone());
+        let (group, mut place) = (self.group.clone(), self.place.take());
         let mut leaving = async move {
             // Whichever way it went; behind the end of the session the look is refused.
             let _ = place.leave().await;
-            groups::clear(&conn, &group).await;
+            groups::clear(&conn, &session, &group, None).await;
         }
         .boxed();
         // The node is asked to go before whatever the caller does next; nobody waits for the rest.

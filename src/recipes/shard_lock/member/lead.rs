@@ -2,9 +2,14 @@
 //!
 //! Whoever publishes does it in one transaction: the own node is there; the base is as it was before
 //! the look that found nobody in an older group (publishing raises its version); nobody has joined
-//! since the list of members was read (the name that the next of them would get is free); the group
-//! is not published. So publications of this crate come one after the other, each behind the end of
-//! the one before, however old a server's answers are.
+//! since the list of members was read; the group is not published. So publications of this crate come
+//! one after the other, each behind the end of the one before, however old a server's answers are.
+//!
+//! That nobody has joined is asked of the server's count of creations, which no departure takes back:
+//! a node is made that the server numbers, and deleted under the number that the list's facts promise
+//! it. If anybody came since, whether he is still there or not, it has another number, and nothing is
+//! done. As both are in one transaction nobody ever sees that node, and no original takes it for a
+//! member.
 
 use bytes::Bytes;
 
@@ -12,11 +17,15 @@ use super::{Member, Next};
 use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
 use crate::node::{Children, Mode, Version};
+use crate::pause;
 use crate::recipes::shard_lock::ShardLock;
 use crate::recipes::shard_lock::groups::{self, Group, Nodes, View};
 use crate::recipes::shard_lock::list;
 use crate::recipes::wait::Patience;
 use crate::request::{Multi, MultiReply};
+
+/// How the name of the node begins that shows the count of creations: neither a member's nor a word's.
+const PROBE: &str = "probe-";
 
 impl Member {
     /// As the first of its group: waits until nobody holds an older range, then for others to join,
@@ -52,7 +61,7 @@ impl Member {
         if listed.stat.data_length > 0 {
             return self.published().await;
         }
-        self.publish(&view, &listed).await
+        self.publish(&view, &listed, patience).await
     }
 
     /// Waits for the end of one who holds a range of another group.
@@ -71,7 +80,12 @@ impl Member {
         })
     }
 
-    async fn publish(&self, view: &View, listed: &Children) -> Result<Next, Error> {
+    async fn publish(
+        &mut self,
+        view: &View,
+        listed: &Children,
+        patience: Patience,
+    ) -> Result<Next, Error> {
         let nodes = Nodes::of(&self.group, &listed.names)?;
         let members: Vec<i32> = nodes.members.iter().map(|(_, number)| *number).collect();
         // What the base holds stays; but nobody else publishes on the ground of an earlier look.
@@ -90,11 +104,15 @@ impl Member {
             kept,
             Version::Exact(view.base.version),
         );
-        let next = groups::node_name(groups::creations(&listed.stat));
-        if !listed.names.contains(&next) {
-            let next = self.group.child(&next);
-            steps = steps.create(&next, "", Mode::Persistent).delete(&next, Version::Any);
-        }
+        // The count shows no more than 31 bits, and is beyond the own number.
+        let count = match groups::creations(&listed.stat) {
+            count if count > self.number => count,
+            count => count | i32::MIN,
+        };
+        let (stem, probe) = (self.group.child(PROBE), format!("{PROBE}{count:010}"));
+        steps = steps
+            .create(&stem, "", Mode::PersistentSequential)
+            .delete(self.group.child(&probe), Version::Any);
         let list = list::encode(members.iter().copied());
         let steps = steps.set(&self.group, list, Version::Exact(listed.stat.version));
         match self.conn.multi(steps).await {
@@ -105,6 +123,9 @@ impl Member {
             // Somebody joined, left or published: another look tells.
             Err(err) => match err.kind() {
                 ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode => {
+                    // Workers that come and go all the time leave a gap for it at some time.
+                    self.refused += 1;
+                    pause::after(self.refused, patience.remaining()).await;
                     Ok(Next::LookAgain)
                 }
                 _ => Err(err),

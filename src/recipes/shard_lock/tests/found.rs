@@ -248,3 +248,31 @@ async fn who_may_not_do_what_it_needs_is_told_where_and_leaves_nothing() {
         assert!(lock.acquire().await.unwrap().is_valid(), "{op}");
     }
 }
+
+#[tokio::test]
+async fn nobody_tries_to_delete_a_group_that_others_keep_something_in() {
+    let spy = Arc::new(Spy::new(MemoryConn::new()));
+    spy.create(BASE, "", Mode::Persistent).await.unwrap();
+    spy.create("/sys/group-0000000000", [0; 4], Mode::Persistent).await.unwrap();
+    spy.create("/sys/group-0000000000/readme", "", Mode::Persistent).await.unwrap();
+    spy.take();
+    let shard = ShardLock::new(spy.clone(), BASE).with_wait_time(WAIT).acquire().await.unwrap();
+    let asked = spy.take();
+    let multis = asked.iter().filter(|line| line.starts_with("multi")).count();
+    assert!(shard.of() == 1 && multis == 2, "it joins and publishes: {asked:#?}");
+}
+
+#[tokio::test]
+async fn a_member_of_no_session_is_told() {
+    let quorum = MemoryQuorum::new();
+    let (conn, lock) = worker(&quorum);
+    let group = "/sys/group-0000000000";
+    conn.create(BASE, "", Mode::Persistent).await.unwrap();
+    conn.create(group, "", Mode::Persistent).await.unwrap();
+    let copied = format!("{group}/node-");
+    let (copied, _) = conn.create(copied, "{}", Mode::PersistentSequential).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(20), lock.acquire()).await;
+    let err = told.expect("it is waited for").unwrap_err();
+    assert_eq!((err.kind(), err.path()), (ErrorKind::Unexpected, copied.as_str()));
+    assert!(err.to_string().contains("delete it"), "{err}");
+}

@@ -167,7 +167,6 @@ async fn an_acquire_that_is_dropped_anywhere_leaves_nothing() {
             dropped += 1;
             // The path stays, if it was made.
             until(async || match conn.children(BASE).await {
-                Ok(listed) if ended => listed.names.len() <= 1 + usize::from(is_held),
                 Ok(listed) => listed.names.len() == usize::from(is_held),
                 Err(err) => err.kind() == ErrorKind::NoNode && !is_held,
             })
@@ -242,4 +241,98 @@ async fn who_is_not_listed_is_told_by_the_end_of_patience() {
     held.release().await;
     let ended = tokio::time::timeout(Duration::from_secs(20), waits).await.expect("it ends");
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+/// A connection that breaks before the first transaction gets away, and says when nobody waits for
+/// the answer to that any more.
+#[derive(Debug)]
+struct Breaks(MemoryConn, Mutex<Option<tokio::sync::oneshot::Sender<()>>>);
+
+impl std::fmt::Display for Breaks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "breaks({})", self.0)
+    }
+}
+
+impl Conn for Breaks {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        let told = match request.op {
+            Op::Multi(_) => self.1.lock().unwrap().take(),
+            _ => None,
+        };
+        let Some(told) = told else { return self.0.call(request) };
+        self.0.lose_connection();
+        let asked = self.0.call(request);
+        Pending::new(async move {
+            let _told = told;
+            asked.await
+        })
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.0.close()
+    }
+}
+
+/// Holders would reshard for somebody who is not there any more.
+#[tokio::test]
+async fn a_join_whose_caller_has_gone_is_not_sent_any_more() {
+    let quorum = MemoryQuorum::new();
+    let (conn, lock) = worker(&quorum);
+    let held = lock.acquire().await.unwrap();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let breaks = Arc::new(Breaks(quorum.connect(), Mutex::new(Some(tell))));
+    let before = conn.exists(BASE).await.unwrap().unwrap().cversion;
+    let late = ShardLock::new(breaks.clone(), BASE).with_wait_time(WAIT);
+    let mut acquiring = Box::pin(late.acquire());
+    assert!(acquiring.as_mut().now_or_never().is_none());
+    let mut asked = Box::pin(held.requested());
+    assert!(asked.as_mut().now_or_never().is_none());
+    drop(acquiring);
+    let gone = tokio::time::timeout(Duration::from_secs(5), told).await;
+    assert!(gone.expect("it is still waited for").is_err());
+    breaks.0.join();
+    breaks.sync(BASE).await.unwrap();
+    assert_eq!(conn.exists(BASE).await.unwrap().unwrap().cversion, before, "somebody came");
+    assert!(asked.now_or_never().is_none(), "nobody is there");
+}
+
+/// Whoever made the group may have kept others from making nodes in it.
+#[tokio::test]
+async fn a_word_that_is_refused_holds_up_nobody() {
+    let quorum = MemoryQuorum::new();
+    let (conn, lock) = worker(&quorum);
+    let shard = lock.acquire().await.unwrap();
+    let group = shard.node().parent().unwrap();
+    let some = vec![Acl::world(Perms::READ | Perms::WRITE | Perms::DELETE)];
+    conn.set_acl(&group, some, Version::Any).await.unwrap();
+    let (node, until) = (shard.node().clone(), shard.valid_until());
+    assert_eq!(shard.ack().await, Released::Released);
+    assert!(!until.is_past() && conn.exists(node).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn whoever_leaves_last_takes_the_group_along_whichever_way() {
+    let quorum = MemoryQuorum::new();
+    let (conn, lock) = worker(&quorum);
+    for polls in [None, Some(0), Some(1)] {
+        let shard = lock.acquire().await.unwrap();
+        match polls {
+            None => drop(shard),
+            Some(polls) => {
+                let mut released = Box::pin(shard.ack());
+                for _ in 0..polls {
+                    let _ = futures::poll!(released.as_mut());
+                }
+            }
+        }
+        until(async || names(&conn, BASE).await.is_empty()).await;
+    }
+    // Nor is one broken connection a reason to leave it there.
+    let shard = lock.acquire().await.unwrap();
+    let group = shard.node().parent().unwrap();
+    conn.drop_request(crate::fault::OpKind::Multi);
+    shard.release().await;
+    until(async || conn.bites().dropped == 1 && names(&conn, BASE).await.is_empty()).await;
+    assert!(conn.exists(group).await.unwrap().is_none());
 }

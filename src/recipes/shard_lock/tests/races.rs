@@ -1,7 +1,9 @@
 //! Who comes between what somebody sees and what he does.
 
 use super::*;
-use crate::request::Op;
+use crate::conn::Pending;
+use crate::fault::OpKind;
+use crate::request::{Op, Reply, Request};
 
 #[tokio::test]
 async fn who_comes_too_late_for_the_list_gets_into_the_next_group_in_the_same_call() {
@@ -72,6 +74,44 @@ async fn nobody_who_joined_is_left_out_of_the_list() {
     let shard = ShardLock::new(spy, BASE).with_wait_time(WAIT).acquire().await.unwrap();
     assert_eq!((shard.index(), shard.of()), (0, 2));
     assert_eq!(late.load(Ordering::SeqCst), 2, "published at the second try");
+}
+
+/// Whoever came between and has gone hides nobody who came behind him.
+#[tokio::test]
+async fn who_joined_behind_one_who_left_is_not_left_out_of_the_list() {
+    for (leaves, stays) in [("node-", "node-"), ("_c_0123-node-", "_c_4567-node-")] {
+        let late = Arc::new(AtomicUsize::new(0));
+        let counted = late.clone();
+        let spy = Spy::meddling(MemoryConn::new(), move |request, other| {
+            if let Op::Multi(ops) = &request.op
+                && ops.len() == 5
+                && counted.fetch_add(1, Ordering::SeqCst) == 0
+            {
+                let join = |stem: &str| {
+                    let path = format!("/sys/group-0000000000/{stem}");
+                    let made = other.create(path, "", Mode::EphemeralSequential).now_or_never();
+                    made.unwrap().unwrap().0
+                };
+                let gone = join(leaves);
+                join(stays);
+                other.delete(gone, Version::Any).now_or_never().unwrap().unwrap();
+            }
+            None
+        });
+        let conn = Arc::new(spy);
+        let lock = ShardLock::new(conn.clone(), BASE).with_wait_time(WAIT);
+        let acquired = tokio::time::timeout(5 * WAIT, lock.acquire()).await;
+        let list = conn.get("/sys/group-0000000000").await.unwrap().data;
+        match stays.starts_with("node-") {
+            true => assert_eq!(acquired.unwrap().unwrap().of(), 2, "{list:?}"),
+            // By its name that one leads.
+            false => assert!(acquired.is_err() && list.is_empty(), "{list:?}"),
+        }
+        let tries = 1 + usize::from(stays.starts_with("node-"));
+        assert_eq!(late.load(Ordering::SeqCst), tries, "published on the ground of a new list");
+        let left = conn.children("/sys/group-0000000000").await.unwrap().names;
+        assert!(left.iter().all(|name| name.contains("node-")), "{left:?}");
+    }
 }
 
 #[tokio::test]
@@ -219,4 +259,50 @@ async fn a_group_that_goes_between_the_list_and_the_look_at_it_is_no_matter() {
     let shard = lock.acquire().await.unwrap();
     assert_eq!(conn.children(BASE).await.unwrap().names, ["group-0000000001"]);
     assert_eq!(shard.node().parent().unwrap().as_str(), waiting);
+}
+
+/// A connection that loses the reply to the first transaction, and stays away then.
+#[derive(Debug)]
+struct StaysAway(MemoryConn, AtomicUsize);
+
+impl std::fmt::Display for StaysAway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "stays-away({})", self.0)
+    }
+}
+
+impl Conn for StaysAway {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        if matches!(request.op, Op::Multi(_)) && self.1.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.0.refuse();
+            self.0.swallow_reply(OpKind::Multi);
+        }
+        self.0.call(request)
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.0.close()
+    }
+}
+
+/// The set that comes with the join cannot be told from another's any more then, but the own node can.
+#[tokio::test]
+async fn who_was_listed_before_the_reply_to_its_join_takes_its_range() {
+    let quorum = MemoryQuorum::new();
+    let (conn, _) = worker(&quorum);
+    let group = "/sys/group-0000000000";
+    conn.create(BASE, "", Mode::Persistent).await.unwrap();
+    conn.create(group, "", Mode::Persistent).await.unwrap();
+    conn.create(format!("{group}/node-"), "", Mode::EphemeralSequential).await.unwrap();
+    let away = Arc::new(StaysAway(quorum.connect(), AtomicUsize::new(0)));
+    let lock = ShardLock::new(away.clone(), BASE).with_wait_time(WAIT);
+    let mut acquiring = Box::pin(lock.acquire());
+    assert!(acquiring.as_mut().now_or_never().is_none());
+    assert_eq!(away.0.bites().swallowed, 1);
+    let list: Vec<u8> = [0, 1_i32].into_iter().flat_map(i32::to_le_bytes).collect();
+    conn.set(group, list, Version::Exact(1)).await.unwrap();
+    away.0.join();
+    let acquired = tokio::time::timeout(Duration::from_secs(5), acquiring).await;
+    let shard = acquired.expect("its listed node is thrown away").unwrap();
+    assert_eq!((shard.index(), shard.of()), (1, 2));
 }

@@ -113,3 +113,51 @@ async fn an_interrupted_run_ends_behind_its_work_and_asks_the_others() {
     assert_eq!(ended.load(Ordering::SeqCst), 1);
     assert!(stays.unwrap().check().await.unwrap());
 }
+
+/// Whoever only listens for the end of the work would never hear of it.
+#[tokio::test]
+async fn a_run_that_cannot_see_what_is_wanted_says_why_and_not_that_it_was_done() {
+    let quorum = MemoryQuorum::new();
+    let (conn, lock) = worker(&quorum);
+    let (_other, second) = worker(&quorum);
+    let (came, has_come) = tokio::sync::oneshot::channel::<()>();
+    let mut has_come = Some(has_come);
+    let run = lock.run::<(), _>(std::future::pending(), |shard| {
+        let (conn, has_come) = (conn.clone(), has_come.take());
+        async move {
+            has_come.unwrap().await.unwrap();
+            conn.create("/sys/group-0000000009", "0,1", Mode::Persistent).await.unwrap();
+            shard.stopped().await;
+            ControlFlow::Continue(())
+        }
+    });
+    let run = tokio::time::timeout(Duration::from_secs(20), run);
+    let (ran, stays) = tokio::join!(run, async {
+        let stays = second.acquire().await.unwrap();
+        came.send(()).unwrap();
+        stays
+    });
+    let err = ran.expect("it is never told").unwrap_err();
+    assert_eq!((err.kind(), err.path()), (ErrorKind::Unexpected, "/sys/group-0000000009"), "{err}");
+    conn.delete("/sys/group-0000000009", Version::Any).await.unwrap();
+    assert!(stays.of() == 2 && stays.check().await.unwrap(), "the other one left without a word");
+}
+
+#[tokio::test]
+async fn a_run_ends_with_the_session_that_its_connection_is_bound_to() {
+    use crate::conn::bound::BoundConn;
+    let quorum = MemoryQuorum::new();
+    let conn = Arc::new(quorum.connect());
+    let session = conn.session("/").await.unwrap();
+    let bound = BoundConn::new(conn.clone(), &session);
+    let lock = ShardLock::new(bound, BASE).with_wait_time(WAIT);
+    let run = lock.run::<(), _>(std::future::pending(), |_| {
+        let conn = conn.clone();
+        async move {
+            conn.expire();
+            std::future::pending().await
+        }
+    });
+    let ended = tokio::time::timeout(Duration::from_secs(20), run).await;
+    assert_eq!(ended.expect("it tries for good").unwrap_err().kind(), ErrorKind::SessionExpired);
+}
