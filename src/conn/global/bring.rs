@@ -167,8 +167,9 @@ impl Mirror {
             let attempt = match at_once {
                 Some(attempt) => attempt,
                 None => {
-                    // What was only assumed is not good enough for this.
-                    let seen = seen.filter(|seen| !seen.fences.is_empty());
+                    // What was only assumed, or is outdated, is not good enough for this.
+                    let seen =
+                        seen.filter(|seen| !seen.fences.is_empty() && is_current(&held, seen));
                     self.afresh(&batch, &mut held, seen).await?
                 }
             };
@@ -211,6 +212,7 @@ impl Mirror {
         }
         let identity = self.is_right(shared, seen, job)?;
         let name = identity.name();
+        let is_current = is_current(held, seen);
         let mut fences = Vec::with_capacity(held.len());
         for (number, fence) in held.iter() {
             // Where nobody looked, the write itself will tell.
@@ -224,6 +226,11 @@ impl Mirror {
             batch.paths.iter().map(|path| pair(batch, path, first, &seen.nodes)).collect();
         // What could not be read may be readable by now.
         let Ok(plan) = plan(&pairs, job.depth) else { return Ok(None) };
+        // Something of ours may have come there behind the look. A step is bound to what it showed;
+        // that there is nothing to do is bound to nothing.
+        if !is_current && !batch.wanted.iter().all(|path| plan.changes(path)) {
+            return Ok(None);
+        }
         let terms = batch.terms(identity, fences, job.moment, job.count);
         self.write(held, batch.wanted, terms, plan).await.map(Some)
     }
@@ -298,6 +305,14 @@ impl Mirror {
         }
         Err(wrong)
     }
+}
+
+/// Whether no fence that is held has moved since a look, as far as we know.
+fn is_current(held: &Held<'_>, seen: &Look) -> bool {
+    held.iter().all(|(number, fence)| {
+        let now = fence.now();
+        now.is_some() && seen.fences.get(number).copied().or(now) == now
+    })
 }
 
 fn has_all(held: &Held<'_>, wanted: &[ZkPath], moment: u64) -> bool {
