@@ -11,6 +11,7 @@ mod closing;
 mod gate;
 mod identity;
 mod lists;
+mod owned;
 mod pipelines;
 mod promotion;
 mod races;

@@ -90,6 +90,13 @@ impl<'a> Batch<'a> {
         self.paths.iter().map(Home::fence_of).collect()
     }
 
+    /// Where a mirror has all that the first has, once it was brought there: what was called before is
+    /// there, too.
+    fn agreed(&self, pairs: &[Pair<'_>], depth: Depth) -> Vec<ZkPath> {
+        let whole = pairs.iter().filter(|pair| pair.is_whole(depth)).map(|pair| pair.path);
+        whole.filter(|path| self.wanted.contains(path)).cloned().collect()
+    }
+
     /// On which conditions `identity` is written, with what the first held at `moment`.
     fn terms(
         &self,
@@ -231,8 +238,9 @@ impl Mirror {
         if !is_current && !batch.wanted.iter().all(|path| plan.changes(path)) {
             return Ok(None);
         }
+        let agreed = batch.agreed(&pairs, job.depth);
         let terms = batch.terms(identity, fences, job.moment, job.count);
-        self.write(held, batch.wanted, terms, plan).await.map(Some)
+        self.write(held, &agreed, terms, plan).await.map(Some)
     }
 
     /// With a fresh look at the first, after one at the mirror.
@@ -274,8 +282,9 @@ impl Mirror {
         let pairs: Vec<Pair<'_>> =
             asked.iter().map(|path| pair(batch, path, &first.nodes, &mirror.nodes)).collect();
         let plan = plan(&pairs, depth)?;
+        let agreed = batch.agreed(&pairs, depth);
         let terms = batch.terms(identity, fences, moment, first.count);
-        self.write(held, batch.wanted, terms, plan).await
+        self.write(held, &agreed, terms, plan).await
     }
 
     /// What a look would show if all is as it was and there is no node yet that the first has just

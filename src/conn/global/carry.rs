@@ -48,11 +48,12 @@ pub(super) struct Terms<'a> {
 }
 
 impl Mirror {
-    /// Carries out a plan, and moves the fences even if it is empty: what is older must not follow.
+    /// Carries out a plan, and moves the fences even if it is empty: what is older must not follow. Then
+    /// nothing is left to do at the paths that `agreed`.
     pub(super) async fn write(
         &self,
         held: &mut Held<'_>,
-        wanted: &[ZkPath],
+        agreed: &[ZkPath],
         terms: Terms<'_>,
         plan: Plan,
     ) -> Result<Attempt, Error> {
@@ -89,7 +90,7 @@ impl Mirror {
         if plan.again {
             return Ok(Attempt::Conflict);
         }
-        for path in wanted {
+        for path in agreed {
             let number = Home::fence_of(path);
             if let Some((_, fence)) = held.iter_mut().find(|(held, _)| *held == number) {
                 fence.agreed(path, moment);

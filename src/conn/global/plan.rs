@@ -53,6 +53,14 @@ pub(super) struct Pair<'a> {
 }
 
 impl Pair<'_> {
+    /// Whether the plan at this `depth` leaves nothing open there: not only the data, or only the list.
+    pub(super) fn is_whole(&self, depth: Depth) -> bool {
+        let is_changed = self.first.to_mirror().is_some()
+            && self.mirror.stat.is_some_and(|there| !there.is_ephemeral());
+        let is_known = self.first.data.is_some() && self.first.acl.is_some();
+        !is_changed || (depth == Depth::All && is_known)
+    }
+
     /// The mirror's list with all permissions for those who may change it: they could give them to
     /// themselves. `None` where it need not or cannot be opened.
     fn opened(&self) -> Option<List> {
