@@ -391,7 +391,7 @@ impl Shared {
     }
 
     /// Remembers that the first had counted so many writes.
-    fn counted(&self, first: &Identity, count: i32) {
+    fn counted(&self, first: &Identity, count: i64) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *counted {
             Some(before) if before.term == first.term => {
@@ -404,7 +404,7 @@ impl Shared {
     }
 
     /// What the first counts more than, by the next write.
-    fn floor(&self, first: &Identity) -> Option<i32> {
+    fn floor(&self, first: &Identity) -> Option<i64> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.as_ref().filter(|counted| counted.term == first.term).map(|counted| counted.count)
     }

@@ -54,7 +54,7 @@ pub(super) struct Job {
     /// Who the first is.
     pub(super) identity: Identity,
     /// How many writes the first had counted then, if its answer tells it.
-    pub(super) count: Option<i32>,
+    pub(super) count: Option<i64>,
     pub(super) deadline: Deadline,
 }
 
@@ -98,15 +98,9 @@ impl<'a> Batch<'a> {
     }
 
     /// On which conditions `identity` is written, with what the first held at `moment`.
-    fn terms(
-        &self,
-        identity: Identity,
-        fences: Vec<i32>,
-        moment: u64,
-        count: Option<i32>,
-    ) -> Terms<'_> {
+    fn terms(&self, identity: Identity, fences: Vec<i32>, moment: u64, count: i64) -> Terms<'_> {
         let Batch { shared, job, .. } = self;
-        let record = count.map(|count| Record { term: job.identity.term.clone(), count });
+        let record = Record { term: job.identity.term.clone(), count };
         Terms { shared, identity, fences, moment, record, deadline: job.deadline }
     }
 }
@@ -213,7 +207,7 @@ impl Mirror {
         seen: &Look,
     ) -> Result<Option<Attempt>, Error> {
         let Batch { shared, job, .. } = batch;
-        let Some(first) = &job.first else { return Ok(None) };
+        let (Some(first), Some(count)) = (&job.first, job.count) else { return Ok(None) };
         if !batch.locked.is_empty() {
             return Ok(None);
         }
@@ -225,8 +219,11 @@ impl Mirror {
             // Where nobody looked, the write itself will tell.
             let seen = seen.fences.get(number).copied().or_else(|| fence.now());
             match seen.and_then(|seen| fence.admits(&name, job.moment, seen)) {
-                Some(version) => fences.push(version),
-                None => return Ok(None),
+                // If the first lacks what this mirror has from it, a fresh look will show it.
+                Some(version) if !fence.is_ahead_of(&job.identity.term, count) => {
+                    fences.push(version);
+                }
+                _ => return Ok(None),
             }
         }
         let pairs: Vec<Pair<'_>> =
@@ -239,7 +236,7 @@ impl Mirror {
             return Ok(None);
         }
         let agreed = batch.agreed(&pairs, job.depth);
-        let terms = batch.terms(identity, fences, job.moment, job.count);
+        let terms = batch.terms(identity, fences, job.moment, count);
         self.write(held, &agreed, terms, plan).await.map(Some)
     }
 
@@ -272,18 +269,26 @@ impl Mirror {
             let Some(version) = mirror.fences.get(number) else {
                 return Err(self.quorum.wrong(&Wrong::Unreadable("its fences are gone".into())));
             };
-            fence.learn(&name, *version, now);
+            fence.learn(&name, *version, mirror.records.get(number).cloned(), now);
             fences.push(*version);
         }
         let moment = shared.tick();
         let what = What { fences: &[], freshness: Freshness::Synced, ..what };
         let first = look(&shared.first, what).await.map_err(|err| shared.first.told(err))?;
         shared.still_first(&first, &job.identity)?;
+        let Some(count) = first.count else {
+            return Err(shared.first.wrong(&Wrong::Unreadable("its counter is gone".into())));
+        };
+        // The mirror was asked before the first was.
+        if held.iter().any(|(_, fence)| fence.is_ahead_of(&job.identity.term, count)) {
+            shared.doubt();
+            return Err(shared.first.wrong(&Wrong::Restored));
+        }
         let pairs: Vec<Pair<'_>> =
             asked.iter().map(|path| pair(batch, path, &first.nodes, &mirror.nodes)).collect();
         let plan = plan(&pairs, depth)?;
         let agreed = batch.agreed(&pairs, depth);
-        let terms = batch.terms(identity, fences, moment, first.count);
+        let terms = batch.terms(identity, fences, moment, count);
         self.write(held, &agreed, terms, plan).await
     }
 
@@ -295,7 +300,7 @@ impl Mirror {
             return None;
         }
         let identity = Ok(self.known()?);
-        Some(Look { identity, count: None, fences: BTreeMap::new(), nodes: BTreeMap::new() })
+        Some(Look::of(identity))
     }
 
     /// Who this mirror is, if that is right. Otherwise, and if that is news, everybody is asked again

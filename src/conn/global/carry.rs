@@ -43,7 +43,7 @@ pub(super) struct Terms<'a> {
     /// From when the first's state is.
     pub(super) moment: u64,
     /// How far the first was at least, for the fences to keep.
-    pub(super) record: Option<Record>,
+    pub(super) record: Record,
     pub(super) deadline: Deadline,
 }
 
@@ -59,7 +59,6 @@ impl Mirror {
     ) -> Result<Attempt, Error> {
         let Terms { shared, identity, fences, moment, record, deadline } = terms;
         let home = &shared.home;
-        let record = record.map(|record| record.to_bytes()).unwrap_or_default();
         let ends = Ends { home, identity: &identity, deadline };
         let mut ahead = Ahead { fences, moment, record };
         // Nobody opens a quorum, nor gives a node there a new list, that is another by now.
@@ -109,9 +108,9 @@ impl Mirror {
     ) -> Result<Option<Attempt>, Error> {
         let home = ends.home;
         let mut ops = vec![home.check(ends.identity)];
-        ops.extend(held.iter().zip(&ahead.fences).map(|((number, _), version)| MultiOp::Set {
+        ops.extend(held.iter().zip(&ahead.fences).map(|((number, fence), version)| MultiOp::Set {
             path: home.fence(*number),
-            data: ahead.record.clone(),
+            data: fence.keeps(Some(&ahead.record)).map(|kept| kept.to_bytes()).unwrap_or_default(),
             version: Version::Exact(*version),
         }));
         let first = ops.len();
@@ -124,7 +123,7 @@ impl Mirror {
                 {
                     if let MultiReply::Set(stat) = reply {
                         *version = stat.version;
-                        fence.moved(stat.version, ahead.moment);
+                        fence.moved(stat.version, ahead.moment, Some(&ahead.record));
                     }
                 }
                 Ok(None)
@@ -245,7 +244,7 @@ struct Ahead {
     fences: Vec<i32>,
     /// From when the first's state is.
     moment: u64,
-    record: Bytes,
+    record: Record,
 }
 
 /// What all requests of one attempt share.
