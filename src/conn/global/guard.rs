@@ -45,6 +45,7 @@ pub(super) fn guarded(
         [home.check(first), home.counted(known)].into_iter().chain(steps.iter().cloned()).collect();
     let mut guarded = Request::new(Op::Multi(ops), home.path().clone());
     (guarded.deadline, guarded.session) = (request.deadline, request.session);
+    guarded.counting = AHEAD;
     guarded
 }
 
