@@ -32,6 +32,9 @@ pub struct Request {
     /// The session that it belongs to, by its id: in another one it is refused with
     /// `SessionExpired`, and never sent. `None`: whichever serves the path.
     pub session: Option<i64>,
+    /// So many steps at the head of a multi only count it: they may be done twice, and what they made may
+    /// stay unknown, then answered as `Checked`.
+    pub(crate) counting: usize,
 }
 
 /// Whether a read leaves a [`Watch`] behind.
@@ -232,12 +235,13 @@ pub enum Reply {
 impl Request {
     /// `op` on `path`, with the default deadline of 10 s from now.
     pub fn new(op: Op, path: ZkPath) -> Self {
-        Request { op, path, deadline: Deadline::after(Deadline::DEFAULT), session: None }
+        let deadline = Deadline::after(Deadline::DEFAULT);
+        Request { op, path, deadline, session: None, counting: 0 }
     }
 
     /// Another request on behalf of this one: by the same deadline, in the same session.
     pub(crate) fn part(&self, op: Op, path: ZkPath) -> Self {
-        Request { op, path, deadline: self.deadline, session: self.session }
+        Request { op, path, deadline: self.deadline, session: self.session, counting: 0 }
     }
 
     /// Why it cannot be sent in session `id`, if it belongs to another one.

@@ -148,10 +148,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tracing::warn;
 
 pub use identity::{Identity, Role};
@@ -179,6 +179,9 @@ const TARGET: &str = "zkcells::conn::global";
 
 /// How many ephemeral nodes are remembered.
 const OWN: usize = 64 * 1024;
+
+/// For so long nobody can have written 2³¹ times, and then the first is asked again how far it is.
+const LONG_AGO: Duration = Duration::from_secs(3600);
 
 /// How long closing waits for the mirrors of writes that are under way.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -228,7 +231,7 @@ struct Shared {
     /// Ephemeral nodes that were made here and not deleted here. What they are now, the first knows.
     own: Mutex<HashSet<ZkPath>>,
     /// How far the first was when it was seen last.
-    counted: Mutex<Option<Record>>,
+    counted: Mutex<Option<(Record, Instant)>>,
     /// Whether nobody else can have made it a set: then it makes itself one.
     begins: bool,
 }
@@ -312,10 +315,22 @@ impl GlobalConn {
         paths: Vec<ZkPath>,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        let bringing = self.shared.bring_up(number.saturating_sub(2), paths, deadline);
-        tokio::time::timeout(deadline.remaining(), bringing)
-            .await
-            .unwrap_or_else(|_| Err(Error::new("mirror", "", ErrorKind::Timeout)))
+        let shared = self.shared.clone();
+        let (mut tell, told) = oneshot::channel();
+        // Writes are numbered and sent from there, too: so their numbers are in the order in which they left.
+        let _ = KEEPER.spawn(async move {
+            let bringing = shared.bring_up(number.saturating_sub(2), paths, deadline);
+            let bringing = tokio::time::timeout(deadline.remaining(), bringing);
+            let done = tokio::select! {
+                done = bringing => done,
+                () = tell.closed() => return,
+            };
+            let late = |_| Err(Error::new("mirror", "", ErrorKind::Timeout));
+            // Whoever asked has left then.
+            let _ = tell.send(done.unwrap_or_else(late));
+        });
+        let gone = |_| Err(Error::new("mirror", "", ErrorKind::NotSent));
+        told.await.unwrap_or_else(gone)
     }
 
     /// How many writes are on the first and, as far as this connection knows, not yet on a mirror,
@@ -324,7 +339,8 @@ impl GlobalConn {
         self.shared.mirrors.iter().map(|mirror| mirror.owed.count()).sum()
     }
 
-    /// Waits until nothing is under way or [owed](Self::owed) any more, or it is closed.
+    /// Waits until nothing is under way or [owed](Self::owed) any more, or it is closed. What there was no
+    /// room to remember (above 65,536 paths a mirror) nobody waits for: `repair` finds it.
     ///
     /// # Cancel safety
     ///
@@ -391,22 +407,31 @@ impl Shared {
     }
 
     /// Remembers that the first had counted so many writes.
-    fn counted(&self, first: &Identity, count: i32) {
+    fn counted(&self, first: &Identity, count: i64) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *counted {
-            Some(before) if before.term == first.term => {
-                if count::is_behind(before.count, count) {
-                    before.count = count;
-                }
+            Some((before, seen)) if before.term == first.term => {
+                before.count = before.count.max(count);
+                *seen = Instant::now();
             }
-            before => *before = Some(Record { term: first.term.clone(), count }),
+            before => {
+                let record = Record { term: first.term.clone(), count };
+                *before = Some((record, Instant::now()));
+            }
         }
     }
 
     /// What the first counts more than, by the next write.
-    fn floor(&self, first: &Identity) -> Option<i32> {
+    fn floor(&self, first: &Identity) -> Option<i64> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.as_ref().filter(|counted| counted.term == first.term).map(|counted| counted.count)
+        let (record, _) = counted.as_ref()?;
+        (record.term == first.term).then_some(record.count)
+    }
+
+    /// Whether so little was written since the first was seen last that its count is not in doubt.
+    fn knows_the_count(&self) -> bool {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.as_ref().is_some_and(|(_, seen)| seen.elapsed() < LONG_AGO)
     }
 
     /// Ends everything, in bounded time.
@@ -417,6 +442,19 @@ impl Shared {
         self.clear();
         self.is_dropped.store(true, Ordering::SeqCst);
         self.news.send_modify(|()| {});
+        self.warn_of_debts();
+        let closing = self.quorums().map(|quorum| {
+            let (close, quorum) = (quorum.conn.close(), quorum.clone());
+            async move {
+                let late = |_| Err(quorum.told(Error::new("close", "", ErrorKind::Timeout)));
+                tokio::time::timeout(CLOSING, close).await.unwrap_or_else(late)
+            }
+        });
+        join_all(closing).await.into_iter().collect()
+    }
+
+    /// Says what mirrors lack when nobody will bring it there any more.
+    fn warn_of_debts(&self) {
         for mirror in &self.mirrors {
             let (owed, forgotten) = (mirror.owed.count(), mirror.owed.forgotten());
             if owed + forgotten > 0 {
@@ -430,14 +468,6 @@ impl Shared {
                 );
             }
         }
-        let closing = self.quorums().map(|quorum| {
-            let (close, quorum) = (quorum.conn.close(), quorum.clone());
-            async move {
-                let late = |_| Err(quorum.told(Error::new("close", "", ErrorKind::Timeout)));
-                tokio::time::timeout(CLOSING, close).await.unwrap_or_else(late)
-            }
-        });
-        join_all(closing).await.into_iter().collect()
     }
 
     /// Refuses what was read from a first that is no longer the one of `identity`.
@@ -498,7 +528,10 @@ impl Conn for GlobalConn {
 
 impl Drop for GlobalConn {
     fn drop(&mut self) {
-        self.shared.is_dropped.store(true, Ordering::SeqCst);
+        // Closing has said it already.
+        if !self.shared.is_dropped.swap(true, Ordering::SeqCst) {
+            self.shared.warn_of_debts();
+        }
     }
 }
 

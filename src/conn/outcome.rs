@@ -69,10 +69,13 @@ pub(crate) async fn look_up<E: Eyes>(
 ) -> Result<Verdict, E::Lost> {
     let alone = match &request.op {
         // Checks may be asked again, so beside them a single write is as good as alone.
-        Op::Multi(ops) => ops.iter().filter(|op| !matches!(op, MultiOp::Check { .. })).count() == 1,
+        Op::Multi(ops) => {
+            let asked = ops.iter().skip(request.counting);
+            asked.filter(|op| !matches!(op, MultiOp::Check { .. })).count() == 1
+        }
         _ => true,
     };
-    let facts = Facts { eyes, before, alone };
+    let facts = Facts { eyes, before, alone, counting: request.counting };
     let path = &request.path;
     let step = match &request.op {
         Op::Create { data, options } => facts.create(path, data, options).await?,
@@ -95,6 +98,8 @@ struct Facts<'a, E> {
     before: i64,
     /// Whether the write is one step only: doing it again can do no other step twice.
     alone: bool,
+    /// How many steps only count it.
+    counting: usize,
 }
 
 impl<E: Eyes> Facts<'_, E> {
@@ -264,7 +269,7 @@ impl<E: Eyes> Facts<'_, E> {
     /// it.
     async fn applied_multi(&self, ops: &[MultiOp], zxid: i64) -> Result<Verdict, E::Lost> {
         let mut replies = Vec::with_capacity(ops.len());
-        for op in ops {
+        for (index, op) in ops.iter().enumerate() {
             replies.push(match op {
                 MultiOp::Create { path, data, options } => {
                     match self.create(path, data, options).await? {
@@ -281,6 +286,7 @@ impl<E: Eyes> Facts<'_, E> {
                     Some(stat) if stat.mzxid == zxid && is_set_once(ops, path) => {
                         MultiReply::Set(stat)
                     }
+                    _ if index < self.counting => MultiReply::Checked,
                     _ => {
                         let lost = format!("it was applied, but what it made of {path} is gone");
                         return Ok(Verdict::Unknown(lost));

@@ -237,6 +237,10 @@ impl<'a> Sight<'a> {
                     (_, Err(err)) => unread.add(path, quorum, err),
                     (None, Ok(None)) => {}
                     (Some(_), Ok(None)) => drop(kinds.insert(Kind::Missing)),
+                    // What ends with somebody's session there is not the node itself.
+                    (Some(_), Ok(Some(there))) if there.is_ephemeral() => {
+                        kinds.insert(Kind::Missing);
+                    }
                     (None, Ok(Some(_))) => drop(kinds.insert(Kind::Extra)),
                     (Some(_), Ok(Some(there))) => {
                         if length != there.data_length {

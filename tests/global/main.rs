@@ -11,6 +11,8 @@ mod closing;
 mod gate;
 mod identity;
 mod lists;
+mod owned;
+mod pipelines;
 mod promotion;
 mod races;
 mod reads;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use support::soon;
 use tokio::sync::Notify;
+use zkcells::fault::OpKind;
 use zkcells::repair::{self, Kind};
 use zkcells::{
     Acl, BoundConn, Cells, Conn, ConnExt as _, CreateOptions, EmptyFirst, ErrorKind, GlobalConn,

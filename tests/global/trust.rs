@@ -164,3 +164,24 @@ async fn what_is_written_by_hand_beside_an_identity_makes_it_unusable() {
     assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
     assert!(err.to_string().contains("bears its name"), "{err}");
 }
+
+#[tokio::test]
+async fn who_was_idle_brings_nothing_of_a_restored_first_to_mirrors() {
+    let set = Set::new(GlobalOptions::default()).await;
+    set.conn.create("/a", "0", Mode::Persistent).await.unwrap();
+    let (idle, lines) = moving(&set);
+    idle.create("/idle", "", Mode::Persistent).await.unwrap();
+    let backup = copy(&set.quorums[0]).await;
+    for n in 1..10 {
+        set.conn.set("/a", n.to_string(), Version::Any).await.unwrap();
+    }
+    *lines[0].0.lock().unwrap() = Arc::new(backup.connect());
+    // It counts more than when this one looked last.
+    let err = idle.set("/a", "old", Version::Any).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotMirrored, "{err}");
+    assert!(err.to_string().contains("old backup"), "{err}");
+    assert_eq!(set.data("/a").await, [has("9"), has("9"), has("9")]);
+    let err = idle.set("/a", "older", Version::Any).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+    assert_eq!(set.data("/a").await, [has("9"), has("9"), has("9")]);
+}

@@ -219,3 +219,43 @@ async fn a_write_of_unknown_outcome_is_cleared_up_on_the_mirrors() {
     assert_eq!(set.lines[0].bites().swallowed, 2);
     assert_eq!(set.diff().await, []);
 }
+
+/// A create with an id, whose reply, or which itself, is lost while others write.
+async fn told_exactly(mode: Mode, is_applied: bool) {
+    let set = Set::new(GlobalOptions::default()).await;
+    set.conn.create("/d", "", Mode::Persistent).await.unwrap();
+    let rival = set.another().conn;
+    rival.create("/warm", "", Mode::Persistent).await.unwrap();
+    let line = &set.lines[0];
+    line.refuse();
+    match is_applied {
+        true => line.swallow_reply(OpKind::Multi),
+        false => line.drop_request(OpKind::Multi),
+    }
+    let options = CreateOptions::from(mode).with_id("some-id");
+    let create = set.conn.create("/d/some-id-", "x", options);
+    let bitten = async {
+        while line.bites().swallowed + line.bites().dropped == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the fault", bitten).await;
+    // It moves the count of the first, and the directory.
+    rival.create("/d/other", "", Mode::Persistent).await.unwrap();
+    line.join();
+    let (path, stat) = soon("the answer", create).await.unwrap();
+    assert_eq!(set.quorums[0].connect().get(&path).await.unwrap().stat, stat);
+    assert_eq!(set.quorums[0].connect().children("/d").await.unwrap().names.len(), 2);
+    if !mode.is_ephemeral() {
+        set.everywhere(path.as_str(), "x").await;
+    }
+}
+
+#[tokio::test]
+async fn a_create_with_an_id_is_told_exactly_while_others_write() {
+    for mode in [Mode::Persistent, Mode::PersistentSequential, Mode::EphemeralSequential] {
+        for is_applied in [true, false] {
+            told_exactly(mode, is_applied).await;
+        }
+    }
+}

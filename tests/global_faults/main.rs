@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod kept;
 mod moments;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use zkcells::testing::proxy::{Direction, FaultProxy, OpKind};
 use zkcells::testing::servers::Ensemble;
 use zkcells::{
     Acl, Conn, ConnExt as _, CreateOptions, Error, ErrorKind, GlobalConn, GlobalOptions, Mode,
-    Multi, Perms, Rejoin, Require, SessionOptions, Version, Within, ZkConn, ZkPath, tree,
+    Multi, Pending, Perms, Rejoin, Require, SessionOptions, Version, Within, ZkConn, ZkPath, tree,
 };
 
 /// A quorum of one server, behind a proxy.

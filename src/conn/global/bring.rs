@@ -54,7 +54,7 @@ pub(super) struct Job {
     /// Who the first is.
     pub(super) identity: Identity,
     /// How many writes the first had counted then, if its answer tells it.
-    pub(super) count: Option<i32>,
+    pub(super) count: Option<i64>,
     pub(super) deadline: Deadline,
 }
 
@@ -90,16 +90,17 @@ impl<'a> Batch<'a> {
         self.paths.iter().map(Home::fence_of).collect()
     }
 
+    /// Where a mirror has all that the first has, once it was brought there: what was called before is
+    /// there, too.
+    fn agreed(&self, pairs: &[Pair<'_>], depth: Depth) -> Vec<ZkPath> {
+        let whole = pairs.iter().filter(|pair| pair.is_whole(depth)).map(|pair| pair.path);
+        whole.filter(|path| self.wanted.contains(path)).cloned().collect()
+    }
+
     /// On which conditions `identity` is written, with what the first held at `moment`.
-    fn terms(
-        &self,
-        identity: Identity,
-        fences: Vec<i32>,
-        moment: u64,
-        count: Option<i32>,
-    ) -> Terms<'_> {
+    fn terms(&self, identity: Identity, fences: Vec<i32>, moment: u64, count: i64) -> Terms<'_> {
         let Batch { shared, job, .. } = self;
-        let record = count.map(|count| Record { term: job.identity.term.clone(), count });
+        let record = Record { term: job.identity.term.clone(), count };
         Terms { shared, identity, fences, moment, record, deadline: job.deadline }
     }
 }
@@ -167,8 +168,9 @@ impl Mirror {
             let attempt = match at_once {
                 Some(attempt) => attempt,
                 None => {
-                    // What was only assumed is not good enough for this.
-                    let seen = seen.filter(|seen| !seen.fences.is_empty());
+                    // What was only assumed, or is outdated, is not good enough for this.
+                    let seen =
+                        seen.filter(|seen| !seen.fences.is_empty() && is_current(&held, seen));
                     self.afresh(&batch, &mut held, seen).await?
                 }
             };
@@ -205,27 +207,37 @@ impl Mirror {
         seen: &Look,
     ) -> Result<Option<Attempt>, Error> {
         let Batch { shared, job, .. } = batch;
-        let Some(first) = &job.first else { return Ok(None) };
+        let (Some(first), Some(count)) = (&job.first, job.count) else { return Ok(None) };
         if !batch.locked.is_empty() {
             return Ok(None);
         }
         let identity = self.is_right(shared, seen, job)?;
         let name = identity.name();
+        let is_current = is_current(held, seen);
         let mut fences = Vec::with_capacity(held.len());
         for (number, fence) in held.iter() {
             // Where nobody looked, the write itself will tell.
             let seen = seen.fences.get(number).copied().or_else(|| fence.now());
             match seen.and_then(|seen| fence.admits(&name, job.moment, seen)) {
-                Some(version) => fences.push(version),
-                None => return Ok(None),
+                // If the first lacks what this mirror has from it, a fresh look will show it.
+                Some(version) if !fence.is_ahead_of(&job.identity.term, count) => {
+                    fences.push(version);
+                }
+                _ => return Ok(None),
             }
         }
         let pairs: Vec<Pair<'_>> =
             batch.paths.iter().map(|path| pair(batch, path, first, &seen.nodes)).collect();
         // What could not be read may be readable by now.
         let Ok(plan) = plan(&pairs, job.depth) else { return Ok(None) };
-        let terms = batch.terms(identity, fences, job.moment, job.count);
-        self.write(held, batch.wanted, terms, plan).await.map(Some)
+        // Something of ours may have come there behind the look. A step is bound to what it showed;
+        // that there is nothing to do is bound to nothing.
+        if !is_current && !batch.wanted.iter().all(|path| plan.changes(path)) {
+            return Ok(None);
+        }
+        let agreed = batch.agreed(&pairs, job.depth);
+        let terms = batch.terms(identity, fences, job.moment, count);
+        self.write(held, &agreed, terms, plan).await.map(Some)
     }
 
     /// With a fresh look at the first, after one at the mirror.
@@ -257,18 +269,27 @@ impl Mirror {
             let Some(version) = mirror.fences.get(number) else {
                 return Err(self.quorum.wrong(&Wrong::Unreadable("its fences are gone".into())));
             };
-            fence.learn(&name, *version, now);
+            fence.learn(&name, *version, mirror.records.get(number).cloned(), now);
             fences.push(*version);
         }
         let moment = shared.tick();
         let what = What { fences: &[], freshness: Freshness::Synced, ..what };
         let first = look(&shared.first, what).await.map_err(|err| shared.first.told(err))?;
         shared.still_first(&first, &job.identity)?;
+        let Some(count) = first.count else {
+            return Err(shared.first.wrong(&Wrong::Unreadable("its counter is gone".into())));
+        };
+        // The mirror was asked before the first was.
+        if held.iter().any(|(_, fence)| fence.is_ahead_of(&job.identity.term, count)) {
+            shared.doubt();
+            return Err(shared.first.wrong(&Wrong::Restored));
+        }
         let pairs: Vec<Pair<'_>> =
             asked.iter().map(|path| pair(batch, path, &first.nodes, &mirror.nodes)).collect();
         let plan = plan(&pairs, depth)?;
-        let terms = batch.terms(identity, fences, moment, first.count);
-        self.write(held, batch.wanted, terms, plan).await
+        let agreed = batch.agreed(&pairs, depth);
+        let terms = batch.terms(identity, fences, moment, count);
+        self.write(held, &agreed, terms, plan).await
     }
 
     /// What a look would show if all is as it was and there is no node yet that the first has just
@@ -279,7 +300,7 @@ impl Mirror {
             return None;
         }
         let identity = Ok(self.known()?);
-        Some(Look { identity, count: None, fences: BTreeMap::new(), nodes: BTreeMap::new() })
+        Some(Look::of(identity))
     }
 
     /// Who this mirror is, if that is right. Otherwise, and if that is news, everybody is asked again
@@ -298,6 +319,14 @@ impl Mirror {
         }
         Err(wrong)
     }
+}
+
+/// Whether no fence that is held has moved since a look, as far as we know.
+fn is_current(held: &Held<'_>, seen: &Look) -> bool {
+    held.iter().all(|(number, fence)| {
+        let now = fence.now();
+        now.is_some() && seen.fences.get(number).copied().or(now) == now
+    })
 }
 
 fn has_all(held: &Held<'_>, wanted: &[ZkPath], moment: u64) -> bool {

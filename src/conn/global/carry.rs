@@ -1,6 +1,7 @@
 //! Carrying out on a mirror what has been planned, on conditions.
 
 use bytes::Bytes;
+use futures::future::join;
 
 use super::Shared;
 use super::count::Record;
@@ -42,66 +43,53 @@ pub(super) struct Terms<'a> {
     /// From when the first's state is.
     pub(super) moment: u64,
     /// How far the first was at least, for the fences to keep.
-    pub(super) record: Option<Record>,
+    pub(super) record: Record,
     pub(super) deadline: Deadline,
 }
 
 impl Mirror {
-    /// Carries out a plan, and moves the fences even if it is empty: what is older must not follow.
+    /// Carries out a plan, and moves the fences even if it is empty: what is older must not follow. Then
+    /// nothing is left to do at the paths that `agreed`.
     pub(super) async fn write(
         &self,
         held: &mut Held<'_>,
-        wanted: &[ZkPath],
+        agreed: &[ZkPath],
         terms: Terms<'_>,
         plan: Plan,
     ) -> Result<Attempt, Error> {
-        let Terms { shared, identity, mut fences, moment, record, deadline } = terms;
+        let Terms { shared, identity, fences, moment, record, deadline } = terms;
         let home = &shared.home;
-        let record = record.map(|record| record.to_bytes()).unwrap_or_default();
         let ends = Ends { home, identity: &identity, deadline };
-        for list in plan.opened {
-            if let Some(refused) = self.set_list(list, &ends).await? {
+        let mut ahead = Ahead { fences, moment, record };
+        // Nobody opens a quorum, nor gives a node there a new list, that is another by now.
+        if !plan.opened.is_empty() {
+            let moved = self.step(Vec::new(), &mut ahead, held, &ends).await?;
+            if let Some(refused) = moved {
                 return Ok(refused);
             }
         }
+        if let Some(refused) = self.set_lists(plan.opened, &ends).await? {
+            return Ok(refused);
+        }
         for chunk in chunks(plan.ops) {
-            let mut ops = vec![home.check(&identity)];
-            ops.extend(held.iter().zip(&fences).map(|((number, _), version)| MultiOp::Set {
-                path: home.fence(*number),
-                data: record.clone(),
-                version: Version::Exact(*version),
-            }));
-            let ahead = ops.len();
-            ops.extend(chunk.iter().cloned());
-            match self.call(Op::Multi(ops), home.path(), deadline).await {
-                Ok(Reply::Multi(replies)) => {
-                    let sets = replies.iter().skip(1);
-                    for ((version, reply), (_, fence)) in
-                        fences.iter_mut().zip(sets).zip(held.iter_mut())
-                    {
-                        if let MultiReply::Set(stat) = reply {
-                            *version = stat.version;
-                            fence.moved(stat.version, moment);
-                        }
-                    }
-                }
-                Ok(_) => return Err(odd()),
-                Err(err) => {
-                    held.iter_mut().for_each(|(_, fence)| fence.forget());
-                    let op = err.index().and_then(|index| chunk.get(index.checked_sub(ahead)?));
-                    return self.refused(err, op, &ends).await;
-                }
+            if let Some(refused) = self.step(chunk, &mut ahead, held, &ends).await? {
+                return Ok(refused);
             }
         }
-        for list in plan.acls {
-            if let Some(refused) = self.set_list(list, &ends).await? {
+        if !plan.acls.is_empty() {
+            // Whoever looked before they were set must not believe that look: the fences move again.
+            let set = self.set_lists(plan.acls, &ends);
+            let moved = self.step(Vec::new(), &mut ahead, held, &ends);
+            // They leave in this order.
+            let (set, moved) = join(set, moved).await;
+            if let Some(refused) = set?.or(moved?) {
                 return Ok(refused);
             }
         }
         if plan.again {
             return Ok(Attempt::Conflict);
         }
-        for path in wanted {
+        for path in agreed {
             let number = Home::fence_of(path);
             if let Some((_, fence)) = held.iter_mut().find(|(held, _)| *held == number) {
                 fence.agreed(path, moment);
@@ -110,24 +98,65 @@ impl Mirror {
         Ok(Attempt::Done)
     }
 
-    /// Sets an access list, which no multi can, so its conditions are looked at right behind it; `None`
-    /// when that was well.
-    async fn set_list(&self, list: List, ends: &Ends<'_>) -> Result<Option<Attempt>, Error> {
-        let List { path, acl, there } = list;
-        let op = Op::SetAcl { acl, version: Version::Exact(there.aversion) };
-        let set = self.call(op, &path, ends.deadline);
-        let check = Op::Multi(vec![ends.home.check(ends.identity)]);
-        let check = self.call(check, ends.home.path(), ends.deadline);
-        match set.await {
-            // If it is another node by now, or on another quorum, this was not meant for it.
-            Ok(Reply::Stat(stat)) if stat.czxid == there.czxid => match check.await {
-                Ok(_) => Ok(None),
-                Err(err) => self.refused(err, None, ends).await.map(Some),
-            },
-            Ok(Reply::Stat(_)) => Ok(Some(Attempt::Conflict)),
+    /// Carries out some steps, and moves the fences; `None` when that was well.
+    async fn step(
+        &self,
+        chunk: Vec<MultiOp>,
+        ahead: &mut Ahead,
+        held: &mut Held<'_>,
+        ends: &Ends<'_>,
+    ) -> Result<Option<Attempt>, Error> {
+        let home = ends.home;
+        let mut ops = vec![home.check(ends.identity)];
+        ops.extend(held.iter().zip(&ahead.fences).map(|((number, fence), version)| MultiOp::Set {
+            path: home.fence(*number),
+            data: fence.keeps(Some(&ahead.record)).map(|kept| kept.to_bytes()).unwrap_or_default(),
+            version: Version::Exact(*version),
+        }));
+        let first = ops.len();
+        ops.extend(chunk.iter().cloned());
+        match self.call(Op::Multi(ops), home.path(), ends.deadline).await {
+            Ok(Reply::Multi(replies)) => {
+                let sets = replies.iter().skip(1);
+                for ((version, reply), (_, fence)) in
+                    ahead.fences.iter_mut().zip(sets).zip(held.iter_mut())
+                {
+                    if let MultiReply::Set(stat) = reply {
+                        *version = stat.version;
+                        fence.moved(stat.version, ahead.moment, Some(&ahead.record));
+                    }
+                }
+                Ok(None)
+            }
             Ok(_) => Err(odd()),
-            Err(err) => self.refused(err, None, ends).await.map(Some),
+            Err(err) => {
+                held.iter_mut().for_each(|(_, fence)| fence.forget());
+                let op = err.index().and_then(|index| chunk.get(index.checked_sub(first)?));
+                self.refused(err, op, ends).await.map(Some)
+            }
         }
+    }
+
+    /// Sets access lists, which no multi can, on condition of what was seen there; `None` when that was
+    /// well.
+    async fn set_lists(&self, lists: Vec<List>, ends: &Ends<'_>) -> Result<Option<Attempt>, Error> {
+        let sent: Vec<_> = lists
+            .into_iter()
+            .map(|List { path, acl, there }| {
+                let op = Op::SetAcl { acl, version: Version::Exact(there.aversion) };
+                (there, self.call(op, &path, ends.deadline))
+            })
+            .collect();
+        for (there, set) in sent {
+            match set.await {
+                // If it is another node by now, this was not meant for it.
+                Ok(Reply::Stat(stat)) if stat.czxid == there.czxid => {}
+                Ok(Reply::Stat(_)) => return Ok(Some(Attempt::Conflict)),
+                Ok(_) => return Err(odd()),
+                Err(err) => return self.refused(err, None, ends).await.map(Some),
+            }
+        }
+        Ok(None)
     }
 
     /// What follows when a write was refused, or its outcome is not known; `op` is the step at fault.
@@ -147,6 +176,10 @@ impl Mirror {
             }
             // The parent is missing here, too.
             (ErrorKind::NoNode, Some(MultiOp::Create { path, .. })) => {
+                Ok(Attempt::Wider(path.parent().into_iter().collect()))
+            }
+            // It must not be an ephemeral one.
+            (ErrorKind::NoChildrenForEphemerals, Some(MultiOp::Create { path, .. })) => {
                 Ok(Attempt::Wider(path.parent().into_iter().collect()))
             }
             // The first has no node there, so none below it either.
@@ -203,6 +236,15 @@ impl Mirror {
         request.deadline = deadline;
         self.quorum.conn.call(request)
     }
+}
+
+/// What stands before the steps of each multi.
+struct Ahead {
+    /// Where the fences that are held stand.
+    fences: Vec<i32>,
+    /// From when the first's state is.
+    moment: u64,
+    record: Record,
 }
 
 /// What all requests of one attempt share.

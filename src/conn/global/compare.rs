@@ -1,5 +1,6 @@
 //! Reads that ask all quorums, and tell when they differ.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -165,7 +166,7 @@ impl Shared {
         let Some(((first, _), mirrors)) = seen.split_first_mut() else { return };
         let there = match first {
             Ok(Part::Names(names)) => {
-                let others: Vec<&String> = mirrors
+                let others: HashSet<&String> = mirrors
                     .iter()
                     .filter_map(|(part, _)| match part {
                         Ok(Part::Names(names)) => Some(names),
@@ -175,12 +176,15 @@ impl Shared {
                     .collect();
                 let suspects: Vec<String> =
                     names.iter().filter(|name| !others.contains(name)).cloned().collect();
+                if suspects.is_empty() {
+                    return;
+                }
                 let reads = suspects.iter().map(|name| Read::Exists(request.path.child(name)));
                 let found = match self.ask_first(request, Op::ReadMany(reads.collect())).await {
                     Ok(Reply::Many(found)) => found,
                     _ => Vec::new(),
                 };
-                let gone: Vec<&String> = suspects
+                let gone: HashSet<&String> = suspects
                     .iter()
                     .zip(found)
                     .filter(|(_, found)| match found {
@@ -189,10 +193,18 @@ impl Shared {
                     })
                     .map(|(name, _)| name)
                     .collect();
-                names.retain(|name| !gone.contains(&name));
+                names.retain(|name| !gone.contains(name));
                 return;
             }
             Ok(Part::Absent | Part::Refused(_)) | Err(_) => return,
+            // Where all agree there is nothing to take out.
+            Ok(first)
+                if mirrors
+                    .iter()
+                    .all(|(part, _)| part.as_ref().is_ok_and(|part| part == first)) =>
+            {
+                return;
+            }
             Ok(_) => self.ask_first(request, Op::Exists(LeaveWatch::No)).await,
         };
         if matches!(there, Ok(Reply::Exists(Some(stat), _)) if stat.is_ephemeral()) {

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use super::count::{Record, is_behind};
 use crate::path::ZkPath;
 
 /// How many of the paths that were brought up last are remembered.
@@ -31,6 +32,8 @@ struct Known {
     since: u64,
     /// The latest moment of the first that our writes since then brought here.
     last: u64,
+    /// How far the first was then, as it says.
+    record: Option<Record>,
 }
 
 impl Fence {
@@ -44,9 +47,22 @@ impl Fence {
     }
 
     /// It was seen at `version`, now, on the quorum with the name `of`.
-    pub(super) fn learn(&mut self, of: &str, version: i32, now: u64) {
+    pub(super) fn learn(&mut self, of: &str, version: i32, record: Option<Record>, now: u64) {
         let of = of.to_string();
-        self.known = Some(Known { of, read: version, now: version, since: now, last: 0 });
+        self.known = Some(Known { of, read: version, now: version, since: now, last: 0, record });
+    }
+
+    /// Whether it keeps that the first of `term` had counted more than `count`.
+    pub(super) fn is_ahead_of(&self, term: &str, count: i64) -> bool {
+        let record = self.known.as_ref().and_then(|known| known.record.as_ref());
+        Record::furthest(record, term).is_some_and(|before| is_behind(count, before))
+    }
+
+    /// What it is to keep with what is written next: `record`, or what is there already.
+    pub(super) fn keeps(&self, record: Option<&Record>) -> Option<Record> {
+        let before = self.known.as_ref().and_then(|known| known.record.as_ref());
+        let is_newer = |record: &&Record| !self.is_ahead_of(&record.term, record.count);
+        record.filter(is_newer).or(before).cloned()
     }
 
     /// Whether anything is known of it on the quorum with the name `of`.
@@ -65,8 +81,10 @@ impl Fence {
     }
 
     /// We have moved it to `version` with what the first held at `moment`.
-    pub(super) fn moved(&mut self, version: i32, moment: u64) {
+    pub(super) fn moved(&mut self, version: i32, moment: u64, record: Option<&Record>) {
+        let record = self.keeps(record);
         if let Some(known) = &mut self.known {
+            known.record = record;
             known.now = version;
             known.last = known.last.max(moment);
         }
@@ -95,7 +113,7 @@ mod tests {
     fn only_what_was_read_after_the_fence_may_pass() {
         let mut fence = Fence::default();
         assert_eq!(fence.admits("a", 9, 4), None);
-        fence.learn("a", 4, 5);
+        fence.learn("a", 4, None, 5);
         assert_eq!(fence.admits("a", 5, 4), None);
         assert_eq!(fence.admits("a", 6, 4), Some(4));
     }
@@ -103,7 +121,7 @@ mod tests {
     #[test]
     fn a_fence_that_others_moved_stops_us() {
         let mut fence = Fence::default();
-        fence.learn("a", 4, 5);
+        fence.learn("a", 4, None, 5);
         assert_eq!(fence.admits("a", 6, 5), None);
         fence.forget();
         assert_eq!(fence.admits("a", 6, 4), None);
@@ -112,18 +130,32 @@ mod tests {
     #[test]
     fn nothing_is_known_of_a_quorum_that_is_another_by_now() {
         let mut fence = Fence::default();
-        fence.learn("a", 4, 5);
+        fence.learn("a", 4, None, 5);
         assert_eq!(fence.admits("b", 6, 4), None);
     }
 
     #[test]
     fn our_own_moves_do_not_stop_us_but_nothing_older_follows() {
         let mut fence = Fence::default();
-        fence.learn("a", 4, 5);
-        fence.moved(5, 8);
+        fence.learn("a", 4, None, 5);
+        fence.moved(5, 8, None);
         assert_eq!(fence.admits("a", 9, 4), Some(5));
         assert_eq!(fence.admits("a", 9, 5), Some(5));
         assert_eq!(fence.admits("a", 7, 4), None);
+    }
+
+    #[test]
+    fn what_a_fence_keeps_of_the_first_never_goes_back() {
+        let of = |term: &str, count| Record { term: term.into(), count };
+        let mut fence = Fence::default();
+        fence.learn("a", 4, Some(of("t", 7)), 5);
+        assert!(fence.is_ahead_of("t", 6) && !fence.is_ahead_of("t", 7));
+        assert!(!fence.is_ahead_of("u", 6));
+        fence.moved(5, 8, Some(&of("t", 6)));
+        fence.moved(6, 9, None);
+        assert_eq!(fence.keeps(None), Some(of("t", 7)));
+        assert_eq!(fence.keeps(Some(&of("t", 8))), Some(of("t", 8)));
+        assert_eq!(fence.keeps(Some(&of("u", 1))), Some(of("u", 1)));
     }
 
     #[test]

@@ -124,8 +124,9 @@ impl Shared {
             if waiting.responder.is_withdrawn() {
                 continue;
             }
-            let first = gate.first().cloned();
             let Waiting { guard, request, .. } = &waiting;
+            let first =
+                gate.first().filter(|_| !writes(request) || self.knows_the_count()).cloned();
             let next = match first {
                 first if !writes(request) => {
                     let Waiting { request, responder, busy, .. } = waiting;

@@ -33,17 +33,19 @@ pub(super) fn steps(request: &Request) -> Option<Vec<MultiOp>> {
 /// How many steps stand before those that were asked for.
 const AHEAD: usize = 2;
 
-/// `steps`, behind the check that the first is still `first`, and counted.
+/// `steps`, behind the check that the first is still `first`, and counted from what is `known`.
 pub(super) fn guarded(
     request: &Request,
     steps: &[MultiOp],
     home: &Home,
     first: &Identity,
+    known: i64,
 ) -> Request {
     let ops =
-        [home.check(first), home.counted()].into_iter().chain(steps.iter().cloned()).collect();
+        [home.check(first), home.counted(known)].into_iter().chain(steps.iter().cloned()).collect();
     let mut guarded = Request::new(Op::Multi(ops), home.path().clone());
     (guarded.deadline, guarded.session) = (request.deadline, request.session);
+    guarded.counting = AHEAD;
     guarded
 }
 
@@ -56,16 +58,19 @@ pub(super) enum Refusal {
     Other(Error),
 }
 
-/// The answer to a guarded write as one reply for each step, and how many writes it counts.
+/// The answer to a guarded write as one reply for each step, and the version that counts it, if that is
+/// known.
 pub(super) fn opened(
     request: &Request,
     answer: Result<Reply, Error>,
-) -> Result<(Vec<MultiReply>, i32), Refusal> {
+) -> Result<(Vec<MultiReply>, Option<i32>), Refusal> {
     match answer {
         Ok(Reply::Multi(mut replies)) if replies.len() >= AHEAD => {
             let asked = replies.split_off(AHEAD);
             match replies.pop() {
-                Some(MultiReply::Set(stat)) => Ok((asked, stat.version)),
+                Some(MultiReply::Set(stat)) => Ok((asked, Some(stat.version))),
+                // It was counted, and others were since.
+                Some(MultiReply::Checked) => Ok((asked, None)),
                 _ => Err(Refusal::Other(request.error(ErrorKind::Unexpected))),
             }
         }

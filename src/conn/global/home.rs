@@ -138,9 +138,10 @@ impl Home {
         ops
     }
 
-    /// The next number of a first.
-    pub(super) fn counted(&self) -> MultiOp {
-        MultiOp::Set { path: self.count(), data: Bytes::new(), version: Version::Any }
+    /// The next number of a first which was known to have counted so many.
+    pub(super) fn counted(&self, known: i64) -> MultiOp {
+        let data = known.to_string().into();
+        MultiOp::Set { path: self.count(), data, version: Version::Any }
     }
 
     /// The condition that a quorum is still who it was.

@@ -5,6 +5,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+use super::count::{Record, count_of};
 use super::home::{FenceNo, Home};
 use super::identity::Identity;
 use super::quorum::Quorum;
@@ -38,9 +39,24 @@ pub(super) struct Look {
     /// Who it is.
     pub(super) identity: Result<Identity, Error>,
     /// How many writes it had counted; only of a synced look.
-    pub(super) count: Option<i32>,
+    pub(super) count: Option<i64>,
     pub(super) fences: BTreeMap<FenceNo, i32>,
+    /// What they keep of the first.
+    pub(super) records: BTreeMap<FenceNo, Record>,
     pub(super) nodes: BTreeMap<ZkPath, Found>,
+}
+
+impl Look {
+    /// One that has shown nothing more.
+    pub(super) fn of(identity: Result<Identity, Error>) -> Look {
+        Look {
+            identity,
+            count: None,
+            fences: BTreeMap::new(),
+            records: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        }
+    }
 }
 
 /// How much is asked for.
@@ -84,9 +100,9 @@ pub(super) fn look(
     let synced = (what.freshness == Freshness::Synced).then(|| call(Op::Sync, home));
     let mut reads = vec![Read::Get(home.clone())];
     if synced.is_some() {
-        reads.push(Read::Exists(what.home.count()));
+        reads.push(Read::Get(what.home.count()));
     }
-    reads.extend(what.fences.iter().map(|number| Read::Exists(what.home.fence(*number))));
+    reads.extend(what.fences.iter().map(|number| Read::Get(what.home.fence(*number))));
     for path in what.paths {
         reads.push(Read::Exists(path.clone()));
         if what.depth == Depth::All {
@@ -113,22 +129,24 @@ pub(super) fn look(
             _ => return Err(odd()),
         };
         let identity = identity.map(|(identity, _)| identity);
-        let (fenced, nodes) = (BTreeMap::new(), BTreeMap::new());
-        let mut look = Look { identity, count: None, fences: fenced, nodes };
+        let mut look = Look::of(identity);
         if is_synced {
             match found.next() {
-                Some(Ok(ReadReply::Exists(stat))) => look.count = stat.map(|stat| stat.version),
+                Some(Ok(ReadReply::Node(node))) => look.count = Some(count_of(&node)),
+                // Whoever has no identity has none.
+                Some(Err(err)) if err.kind() == ErrorKind::NoNode => {}
                 Some(Err(err)) => return Err(err),
                 _ => return Err(odd()),
             }
         }
         for number in fences {
             match found.next() {
-                Some(Ok(ReadReply::Exists(Some(stat)))) => {
-                    look.fences.insert(number, stat.version);
+                Some(Ok(ReadReply::Node(node))) => {
+                    look.fences.insert(number, node.stat.version);
+                    look.records.extend(Record::parse(&node.data).map(|record| (number, record)));
                 }
                 // Whoever has an identity has fences, unless somebody deleted them.
-                Some(Ok(ReadReply::Exists(None))) => {}
+                Some(Err(err)) if err.kind() == ErrorKind::NoNode => {}
                 Some(Err(err)) => return Err(err),
                 _ => return Err(odd()),
             }

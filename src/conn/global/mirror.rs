@@ -78,11 +78,12 @@ impl Mirror {
     pub(super) fn learn_fences(&self, shared: &Shared, told: &Told) {
         let (name, now) = (told.identity.name(), shared.tick());
         for (number, version) in &told.fences {
+            let record = told.records.iter().find(|(own, _)| own == number);
             // Whoever holds one learns more of it.
             if let Some(Ok(mut fence)) = self.fences.get(usize::from(*number)).map(Mutex::try_lock)
                 && !fence.is_known(&name)
             {
-                fence.learn(&name, *version, now);
+                fence.learn(&name, *version, record.map(|(_, record)| record.clone()), now);
             }
         }
     }

@@ -53,6 +53,14 @@ pub(super) struct Pair<'a> {
 }
 
 impl Pair<'_> {
+    /// Whether the plan at this `depth` leaves nothing open there: not only the data, or only the list.
+    pub(super) fn is_whole(&self, depth: Depth) -> bool {
+        let is_changed = self.first.to_mirror().is_some()
+            && self.mirror.stat.is_some_and(|there| !there.is_ephemeral());
+        let is_known = self.first.data.is_some() && self.first.acl.is_some();
+        !is_changed || (depth == Depth::All && is_known)
+    }
+
     /// The mirror's list with all permissions for those who may change it: they could give them to
     /// themselves. `None` where it need not or cannot be opened.
     fn opened(&self) -> Option<List> {
@@ -77,6 +85,14 @@ pub(super) struct Plan {
     pub(super) acls: Vec<List>,
     /// Whether it takes another look afterwards.
     pub(super) again: bool,
+}
+
+impl Plan {
+    /// Whether something of it changes the node at `path`.
+    pub(super) fn changes(&self, path: &ZkPath) -> bool {
+        self.ops.iter().any(|op| op.path() == path)
+            || self.acls.iter().any(|list| list.path == *path)
+    }
 }
 
 /// A new access list.
@@ -109,19 +125,7 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
                 let version = Version::Exact(there.version);
                 ended.entry(level).or_default().push(MultiOp::Delete { path, version });
             }
-            (Some(_), None) => {
-                let data = pair.first.data.clone().ok_or_else(|| unreadable(pair.path, "data"))?;
-                let acl =
-                    pair.first.acl.clone().ok_or_else(|| unreadable(pair.path, "access list"))?;
-                let mode = match pair.mode {
-                    Mode::TtlSequential(ttl) => Mode::Ttl(ttl),
-                    Mode::PersistentSequential => Mode::Persistent,
-                    mode => mode,
-                };
-                let options = CreateOptions::from(mode).with_acl(acl);
-                made.entry(level).or_default().push(MultiOp::Create { path, data, options });
-            }
-            (Some(_), Some(there)) => {
+            (Some(_), Some(there)) if !there.is_ephemeral() => {
                 let hides = depth == Depth::All && pair.mirror.data.is_none();
                 if opened.is_some() && pair.first.acl.is_none() {
                     return Err(unreadable(pair.path, "access list"));
@@ -145,6 +149,26 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
                 if let Some(acl) = acl {
                     plan.acls.push(List { path, acl: acl.clone(), there: now });
                 }
+            }
+            (Some(_), there) => {
+                // What ends with somebody's session is another node.
+                if let Some(there) = there {
+                    let version = Version::Exact(there.version);
+                    ended
+                        .entry(level)
+                        .or_default()
+                        .push(MultiOp::Delete { path: path.clone(), version });
+                }
+                let data = pair.first.data.clone().ok_or_else(|| unreadable(pair.path, "data"))?;
+                let acl =
+                    pair.first.acl.clone().ok_or_else(|| unreadable(pair.path, "access list"))?;
+                let mode = match pair.mode {
+                    Mode::TtlSequential(ttl) => Mode::Ttl(ttl),
+                    Mode::PersistentSequential => Mode::Persistent,
+                    mode => mode,
+                };
+                let options = CreateOptions::from(mode).with_acl(acl);
+                made.entry(level).or_default().push(MultiOp::Create { path, data, options });
             }
         }
         plan.opened.extend(opened);

@@ -83,8 +83,8 @@ pub(super) struct Answered {
     pub(super) replies: Vec<MultiReply>,
     /// Of a new access list, which is no step.
     pub(super) acl: Option<Stat>,
-    /// How many writes the first had counted then.
-    pub(super) count: i32,
+    /// The version that counts it on the first, if that is known.
+    pub(super) counted: Option<i32>,
 }
 
 /// What a write that was carried out comes to.

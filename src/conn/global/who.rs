@@ -6,7 +6,7 @@ use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::Shared;
-use super::count::{Record, is_behind};
+use super::count::{Record, count_of, is_behind};
 use super::home::{FenceNo, Home};
 use super::identity::{Identity, Role, Wrong};
 use super::mirror::Mirror;
@@ -31,11 +31,11 @@ pub(super) struct Told {
     /// Of the node that says it.
     pub(super) version: i32,
     /// How many writes it has counted as a first.
-    pub(super) count: i32,
+    pub(super) count: i64,
     /// Where its fences stand.
     pub(super) fences: Vec<(FenceNo, i32)>,
     /// What they keep of the first.
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<(FenceNo, Record)>,
 }
 
 /// What a quorum is asked.
@@ -63,7 +63,7 @@ pub(super) async fn ask(
         let mut reads = vec![
             Read::Get(home.clone()),
             Read::Children(home.clone()),
-            Read::Exists(shared.home.count()),
+            Read::Get(shared.home.count()),
         ];
         reads.extend(fences.iter().map(|number| Read::Get(shared.home.fence(*number))));
         let mut request = Request::new(Op::ReadMany(reads), home.clone());
@@ -81,14 +81,14 @@ pub(super) async fn ask(
             Some(Err(err)) => return Err(err),
             _ => return Err(odd()),
         };
-        let Some(Ok(ReadReply::Exists(Some(stat)))) = found.next() else { continue };
+        let Some(Ok(ReadReply::Node(counter))) = found.next() else { continue };
         if !Home::is_named(&identity, &names) {
             continue;
         }
         let mut told = Told {
             identity,
             version,
-            count: stat.version,
+            count: count_of(&counter),
             fences: Vec::new(),
             records: Vec::new(),
         };
@@ -96,7 +96,7 @@ pub(super) async fn ask(
             // Whatever is wrong with one shows when it is to be moved.
             if let Ok(ReadReply::Node(node)) = fence {
                 told.fences.push((*number, node.stat.version));
-                told.records.extend(Record::parse(&node.data));
+                told.records.extend(Record::parse(&node.data).map(|record| (*number, record)));
             }
         }
         return Ok(told);
@@ -145,7 +145,7 @@ pub(super) async fn is_restored(
     mirrors: impl IntoIterator<Item = &Told>,
     deadline: Deadline,
 ) -> Result<bool, Error> {
-    let records = mirrors.into_iter().flat_map(|told| &told.records);
+    let records = mirrors.into_iter().flat_map(|told| &told.records).map(|(_, record)| record);
     let Some(furthest) = Record::furthest(records, &first.identity.term) else { return Ok(false) };
     if !is_behind(first.count, furthest) {
         return Ok(false);

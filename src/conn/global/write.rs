@@ -7,7 +7,7 @@ use futures::future::join;
 use tokio::sync::mpsc;
 
 use super::bring::Job;
-use super::count::is_behind;
+use super::count::{count, is_behind};
 use super::gate::Chosen;
 use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
 use super::home::Home;
@@ -56,7 +56,7 @@ impl Shared {
         };
         let before = exist(&own);
         let floor = self.floor(&first);
-        let answer = first_answer(self.clone(), &request, &steps, &first);
+        let answer = first_answer(self.clone(), &request, &steps, &first, floor.unwrap_or(0));
         let paths: Vec<ZkPath> = touched.paths.iter().cloned().collect();
         let created = exist(&touched.created);
         let fences: BTreeSet<_> = paths.iter().map(Home::fence_of).collect();
@@ -107,7 +107,10 @@ impl Shared {
                     return responder.send(Err(err));
                 }
             };
-            if floor.is_some_and(|floor| !is_behind(floor, answered.count)) {
+            let count = answered.counted.map(|version| count(floor.unwrap_or(0), version));
+            if let (Some(floor), Some(count)) = (floor, count)
+                && !is_behind(floor, count)
+            {
                 shared.doubt();
                 let why = shared.first.wrong(&Wrong::Restored);
                 let why = why.detail().unwrap_or_default();
@@ -115,10 +118,11 @@ impl Shared {
                 let detail = format!("the write stands on the first alone: {why}");
                 return responder.send(Err(err.with_detail(detail)));
             }
-            shared.counted(&first, answered.count);
+            if let Some(count) = count {
+                shared.counted(&first, count);
+            }
             let before = stats(before).await;
             let outcome = answered.outcome(&shared, &request, &steps, &before);
-            let count = answered.count;
             // Servers before 3.8.2 do not tell it in a multi; it is read while mirrors are at work.
             let reply = async {
                 let created = stats(created).await;
@@ -134,7 +138,7 @@ impl Shared {
                 left: outcome.left,
                 depth: touched.depth,
                 identity: first,
-                count: Some(count),
+                count,
                 deadline: request.deadline,
             });
             let (enough, reply) = join(shared.mirror(&request, job, early), reply).await;
@@ -313,16 +317,17 @@ fn first_answer(
     request: &Request,
     steps: &[MultiOp],
     first: &Identity,
+    known: i64,
 ) -> impl Future<Output = Result<Answered, Refusal>> + Send + use<> {
     let acl =
         matches!(request.op, Op::SetAcl { .. }).then(|| shared.first.conn.call(request.clone()));
-    let guarded = guarded(request, steps, &shared.home, first);
+    let guarded = guarded(request, steps, &shared.home, first, known);
     let multi = shared.first.conn.call(guarded.clone());
     let request = request.clone();
     async move {
         let Some(acl) = acl else {
-            let (replies, count) = opened(&request, multi.await)?;
-            return Ok(Answered { replies, acl: None, count });
+            let (replies, counted) = opened(&request, multi.await)?;
+            return Ok(Answered { replies, acl: None, counted });
         };
         let stat = match acl.await {
             Ok(Reply::Stat(stat)) => stat,
@@ -336,7 +341,7 @@ fn first_answer(
             proof = opened(&request, shared.first.conn.call(again).await);
         }
         match proof {
-            Ok((_, count)) => Ok(Answered { replies: Vec::new(), acl: Some(stat), count }),
+            Ok((_, counted)) => Ok(Answered { replies: Vec::new(), acl: Some(stat), counted }),
             Err(refusal) => {
                 shared.doubt();
                 let why = match refusal {
