@@ -279,6 +279,9 @@ pub(super) enum Global {
         /// The chosen quorum may lack some of the tree; that is lost
         #[arg(long)]
         though_incomplete: bool,
+        /// The chosen quorum may lack writes that another mirror has; those are lost
+        #[arg(long)]
+        though_behind: bool,
         /// Of two that were made the first apart from each other this one is right; what was written
         /// on the other alone is lost
         #[arg(long)]

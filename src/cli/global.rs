@@ -50,6 +50,7 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             without,
             though_incomplete,
             over_rivals,
+            though_behind,
         } => {
             if !old_first_is_gone {
                 let err = Error::new(VERB, cell, ErrorKind::BadArguments);
@@ -66,11 +67,14 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             if over_rivals {
                 word = word.over_rivals();
             }
+            if though_behind {
+                word = word.though_behind();
+            }
             let made = set.conn.promote_with(quorum, &word).await;
             let told = made.map(|identity| {
                 say(format_args!(
                     "quorum {quorum} is the first now: put it in front of \"{}\" in every \
-                     configuration, then run `zk global repair`",
+                     configuration, then run `zk global repair --apply`",
                     set.cell.name
                 ));
                 tell_identity(context, &identity)
@@ -173,7 +177,9 @@ fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
         let state = match item.wrong.as_deref() {
             Some(wrong) => wrong,
             None if is_complete => "ok",
-            None => "not complete: run `zk global repair`, before it may take the first's place",
+            None => {
+                "not complete: run `zk global repair --apply`, before it may take the first's place"
+            }
         };
         context
             .out

@@ -184,3 +184,48 @@ async fn a_set_does_not_begin_with_an_empty_first_before_full_mirrors() {
     let word = InitOptions::default().with_empty_first(EmptyFirst::Allow);
     other.conn.init_with(word).await.unwrap();
 }
+
+/// A set whose second quorum lacks what the third has, though it must confirm nothing.
+async fn one_behind(require: Require) -> Set {
+    let set = Set::new(GlobalOptions::default().with_require(require)).await;
+    set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+    set.conn.settled().await;
+    set
+}
+
+#[tokio::test]
+async fn a_mirror_that_lacks_what_another_has_is_not_made_the_first() {
+    let set = one_behind(Require::AtLeast(1)).await;
+    set.lines[1].lose_connection();
+    soon("a write", briefly(&set.conn).set("/a", "2", Version::Any)).await.unwrap();
+    assert_eq!(set.data("/a").await, [has("2"), has("1"), has("2")]);
+    let ops = hasty(&set, [0, 1, 2]);
+    ops.lines[0].lose_connection();
+    let err = soon("an answer", ops.conn.promote(2)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+    for told in ["choose quorum 3", "--though-behind"] {
+        assert!(err.to_string().contains(told), "{err}");
+    }
+    assert_eq!(epochs(&set.another()).await, [1, 1, 1]);
+    soon("a first", ops.conn.promote(3)).await.unwrap();
+    assert_eq!(set.data("/a").await[2], has("2"));
+}
+
+#[tokio::test]
+async fn what_only_another_mirror_has_is_lost_on_the_operators_word_alone() {
+    let set = one_behind(Require::AtLeast(1)).await;
+    set.lines[1].lose_connection();
+    soon("a write", briefly(&set.conn).set("/a", "2", Version::Any)).await.unwrap();
+    let word = Promotion::default().though_behind();
+    set.another().conn.promote_with(2, &word).await.unwrap();
+    assert_eq!(epochs(&set.another()).await, [2, 2, 2]);
+}
+
+#[tokio::test]
+async fn mirrors_that_have_the_same_may_follow_each_of_them() {
+    for chosen in [2, 3] {
+        let set = one_behind(Require::All).await;
+        set.conn.set("/a", "2", Version::Any).await.unwrap();
+        set.conn.promote(chosen).await.unwrap();
+    }
+}

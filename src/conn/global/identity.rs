@@ -41,7 +41,9 @@ pub struct Identity {
     /// A random text that is drawn when a quorum without identity gets one: what it held before
     /// counts no more.
     pub incarnation: String,
-    /// Whether it has held all that the first holds since it came in, so that it may take its place. A
+    /// Whether it had all that the first held when it came in, so that it may take its place. Later writes
+    /// may be missing that it did not have to confirm: what mirrors keep of each other's first tells, and
+    /// [`promote`](super::GlobalConn::promote) compares it. A
     /// quorum that comes into a set, and each mirror of a new first, is not complete before a `repair`
     /// of the whole tree found nothing more to do.
     pub complete: bool,
@@ -127,6 +129,11 @@ impl Identity {
         self.set == other.set && self.epoch == other.epoch && self.term != other.term
     }
 
+    /// Whether both are of the same first.
+    pub(super) fn is_of_the_first_of(&self, other: &Identity) -> bool {
+        (&self.set, self.epoch, &self.term) == (&other.set, other.epoch, &other.term)
+    }
+
     /// What is wrong with a quorum that says this and is used as a mirror of `first`.
     pub(super) fn wrong_as_mirror_of(&self, first: &Identity) -> Option<Wrong> {
         match self {
@@ -201,7 +208,7 @@ impl fmt::Display for Wrong {
             Wrong::Older(own, first) => write!(
                 f,
                 "is of epoch {own} and the first of epoch {first}: another was made the first while \
-                 it was away; run `zk global init --rejoin`, then `zk global repair`"
+                 it was away; run `zk global init --rejoin`, then `zk global repair --apply`"
             ),
             Wrong::Newer(own, first) => write!(
                 f,

@@ -35,7 +35,23 @@ pub(super) struct Told {
     /// Where its fences stand.
     pub(super) fences: Vec<(FenceNo, i32)>,
     /// What they keep of the first.
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<(FenceNo, Record)>,
+}
+
+impl Told {
+    /// In how many fences this mirror knows of less than `other` does, which follows the same first.
+    pub(super) fn lacks_of(&self, other: &Told) -> usize {
+        let term = &self.identity.term;
+        let has = |told: &Told, number: FenceNo| {
+            let of = told.records.iter().filter(|(own, _)| *own == number);
+            Record::furthest(of.map(|(_, record)| record), term)
+        };
+        let lacks = |number: &FenceNo| match (has(self, *number), has(other, *number)) {
+            (Some(own), Some(other)) => is_behind(own, other),
+            (own, other) => own.is_none() && other.is_some(),
+        };
+        (FenceNo::MIN..=FenceNo::MAX).filter(lacks).count()
+    }
 }
 
 /// What a quorum is asked.
@@ -96,7 +112,7 @@ pub(super) async fn ask(
             // Whatever is wrong with one shows when it is to be moved.
             if let Ok(ReadReply::Node(node)) = fence {
                 told.fences.push((*number, node.stat.version));
-                told.records.extend(Record::parse(&node.data));
+                told.records.extend(Record::parse(&node.data).map(|record| (*number, record)));
             }
         }
         return Ok(told);
@@ -145,7 +161,7 @@ pub(super) async fn is_restored(
     mirrors: impl IntoIterator<Item = &Told>,
     deadline: Deadline,
 ) -> Result<bool, Error> {
-    let records = mirrors.into_iter().flat_map(|told| &told.records);
+    let records = mirrors.into_iter().flat_map(|told| &told.records).map(|(_, record)| record);
     let Some(furthest) = Record::furthest(records, &first.identity.term) else { return Ok(false) };
     if !is_behind(first.count, furthest) {
         return Ok(false);
