@@ -147,7 +147,7 @@ mod write;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -168,9 +168,10 @@ use self::look::Look;
 use self::mirror::Mirror;
 use self::quorum::Quorum;
 use super::{Conn, Pending};
-use crate::background::KEEPER;
+use crate::background::{self, KEEPER};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
+use crate::hold::Hold;
 use crate::path::ZkPath;
 use crate::request::{Reply, Request};
 
@@ -229,6 +230,10 @@ struct Shared {
     own: Mutex<HashSet<ZkPath>>,
     /// How far the first was when it was seen last.
     counted: Mutex<Option<Record>>,
+    /// In which epoch the first is one, as far as it is known: that of its sessions.
+    epoch: Arc<AtomicU64>,
+    /// A hold of the first's name, for as long as anything else is held.
+    ground: Mutex<Weak<Hold>>,
     /// Whether nobody else can have made it a set: then it makes itself one.
     begins: bool,
 }
@@ -259,6 +264,8 @@ impl GlobalConn {
                 closed: watch::Sender::new(None),
                 own: Mutex::default(),
                 counted: Mutex::default(),
+                epoch: Arc::default(),
+                ground: Mutex::default(),
                 begins: false,
             }),
         }
@@ -313,9 +320,14 @@ impl GlobalConn {
         deadline: Deadline,
     ) -> Result<(), Error> {
         let bringing = self.shared.bring_up(number.saturating_sub(2), paths, deadline);
-        tokio::time::timeout(deadline.remaining(), bringing)
-            .await
-            .unwrap_or_else(|_| Err(Error::new("mirror", "", ErrorKind::Timeout)))
+        // Not on the caller's runtime, which may have no timers.
+        tokio::select! {
+            biased;
+            done = bringing => done,
+            () = background::sleep(deadline.remaining()) => {
+                Err(Error::new("mirror", "", ErrorKind::Timeout))
+            }
+        }
     }
 
     /// How many writes are on the first and, as far as this connection knows, not yet on a mirror,

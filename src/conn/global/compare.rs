@@ -70,6 +70,9 @@ impl Shared {
         if let Op::Session = request.op {
             return self.session(request, known);
         }
+        if let Op::Hold(from) = request.op {
+            return self.hold(request, from, known);
+        }
         let compared = match self.options.reads {
             Reads::Compare => plain(&request),
             Reads::First => None,
