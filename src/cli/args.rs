@@ -263,6 +263,10 @@ pub(super) enum Global {
         /// others hold
         #[arg(long)]
         empty_first: bool,
+        /// Let quorums that have no identity, and hold something, come in as mirrors; what they hold is
+        /// overwritten, and `repair` deletes the rest
+        #[arg(long)]
+        take_over: bool,
     },
     /// Make a mirror the first, when the first is gone for good
     Promote {

@@ -12,7 +12,7 @@ use crate::cells::{CellConfig, Cells};
 use crate::conn::Conn as _;
 use crate::conn::dialer;
 use crate::conn::global::{
-    EmptyFirst, GlobalConn, Identity, InitOptions, Promotion, QuorumStatus, Rejoin,
+    EmptyFirst, GlobalConn, Identity, InitOptions, Promotion, QuorumStatus, Rejoin, TakeOver,
 };
 use crate::error::{Error, ErrorKind};
 use crate::path::{CellName, Rebase, ZkPath};
@@ -30,7 +30,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop> {
     match verb {
-        Global::Init { cell, rejoin, empty_first } => {
+        Global::Init { cell, rejoin, empty_first, take_over } => {
             let set = Set::open(context, &cell)?;
             let mut options = InitOptions::default();
             if rejoin {
@@ -38,6 +38,9 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             }
             if empty_first {
                 options = options.with_empty_first(EmptyFirst::Allow);
+            }
+            if take_over {
+                options = options.with_take_over(TakeOver::Allow);
             }
             let made = set.conn.init_with(options).await;
             let told = made.map(|identity| tell_identity(context, &identity));

@@ -155,7 +155,7 @@ use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 pub use identity::{Identity, Role};
-pub use init::{EmptyFirst, InitOptions, Rejoin};
+pub use init::{EmptyFirst, InitOptions, Rejoin, TakeOver};
 pub use options::GlobalOptions;
 pub use promote::Promotion;
 pub use status::QuorumStatus;

@@ -229,3 +229,53 @@ async fn mirrors_that_have_the_same_may_follow_each_of_them() {
         set.conn.promote(chosen).await.unwrap();
     }
 }
+
+/// A connection that does not send so many multis.
+#[derive(Debug)]
+struct Broken(MemoryConn, std::sync::atomic::AtomicUsize);
+
+impl Conn for Broken {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        let less = |left: usize| left.checked_sub(1);
+        let order = std::sync::atomic::Ordering::SeqCst;
+        if matches!(request.op, Op::Multi(_)) && self.1.fetch_update(order, order, less).is_ok() {
+            return Pending::ready(Err(request.error(ErrorKind::NotSent)));
+        }
+        self.0.call(request)
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.0.close()
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[tokio::test]
+async fn a_promotion_that_ended_halfway_is_finished_when_it_is_done_again() {
+    for broken in 0..3 {
+        let set = Set::new(GlobalOptions::default()).await;
+        set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+        let conns = set.quorums.iter().zip(0..).map(|(quorum, index)| {
+            let fails = usize::from(index == broken) * 2;
+            Arc::new(Broken(quorum.connect(), fails.into())) as Arc<dyn Conn>
+        });
+        let ops = GlobalConn::new(conns, GlobalOptions::default());
+        let mut tries = 0;
+        while let Err(err) = ops.promote(2).await {
+            assert_eq!(err.kind(), ErrorKind::NotSent, "{err}");
+            tries += 1;
+        }
+        assert_eq!(tries, 2);
+        assert_eq!(epochs(&set).await, [2; 3], "with quorum {} broken", broken + 1);
+        // Nobody is left behind.
+        let [first, second, third] = set.quorums.clone();
+        let new = Set::over([second, first, third], GlobalOptions::default());
+        new.conn.set("/a", "2", Version::Any).await.unwrap();
+        set.everywhere("/a", "2").await;
+    }
+}

@@ -224,7 +224,7 @@ impl Shared {
         }
         (!differ.is_empty()).then(|| {
             request.error(ErrorKind::Diverged).with_detail(format!(
-                "{}; see `zk global diff`, and mend it by `zk global repair`",
+                "{}; see `zk global diff`, and mend it by `zk global repair --apply`",
                 differ.join("; ")
             ))
         })

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use tracing::warn;
+
 use super::admin::change;
 use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
 use super::quorum::Quorum;
 use super::who::Told;
-use super::{GlobalConn, Shared, who};
+use super::{GlobalConn, Shared, TARGET, who};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 
@@ -84,7 +86,9 @@ impl GlobalConn {
     /// when a quorum belongs to another set, or when two were made the first apart from each other; `NotSent` when it, or a mirror, does not answer:
     /// a mirror might know of another first. [`promote_with`](Self::promote_with) takes the operator's
     /// word for some of that. `Contended` when somebody else changed an identity meanwhile, and why a
-    /// change failed: some quorums may have changed then, and it can be done again.
+    /// change failed: some quorums may have changed then; done again, it is finished, in the same epoch if
+    /// there is a new first already. Whoever missed an earlier promotion, or followed another first, is left
+    /// as it is, with a warning.
     pub async fn promote(&self, number: usize) -> Result<Identity, Error> {
         self.promote_with(number, &Promotion::default()).await
     }
@@ -143,7 +147,15 @@ async fn promote(shared: &Shared, number: usize, word: &Promotion) -> Result<Ide
     {
         return Err(err);
     }
-    let risen = check(&known, chosen, word)?;
+    let mut risen = check(&known, chosen, word)?;
+    if let Some(Known { own, .. }) = known.iter().find(|one| one.quorum.number == number) {
+        let is_untold = known.iter().any(|one| own.comes_from(&one.own));
+        let has_rival = known.iter().any(|one| own.rivals(&one.own));
+        if is_untold && !has_rival && !is_restored {
+            // It was made the first, and not all were told: they follow it now.
+            risen = own.clone();
+        }
+    }
     // Whoever was a first takes no more writes before there is another. Its epoch stays for now, so that
     // all this can be done again if it ends half-way.
     for Known { quorum, own, version } in &mut known {
@@ -156,14 +168,19 @@ async fn promote(shared: &Shared, number: usize, word: &Promotion) -> Result<Ide
     known.sort_by_key(|known| known.quorum.number != number);
     let old = known.first().map(|chosen| chosen.own.clone());
     for Known { quorum, own, version } in &known {
+        let follows = |old: &Identity| own.is_of_the_first_of(old) || old.comes_from(own);
         let after = match quorum.number == number {
             true => risen.clone(),
-            // Whoever missed an earlier one, or followed another first, is let in by its own word.
-            false if old.as_ref().is_some_and(|old| old.epoch != own.epoch || old.rivals(own)) => {
+            false if old.as_ref().is_some_and(follows) => own.behind(&risen),
+            false => {
+                let why = Wrong::Older(own.epoch, risen.epoch);
+                warn!(target: TARGET, quorum = quorum.number, "left behind: {quorum} {why}");
                 continue;
             }
-            false => own.behind(&risen),
         };
+        if after.is(own) {
+            continue;
+        }
         change(shared, quorum, own, &after, *version, VERB).await?;
     }
     Ok(risen)

@@ -301,7 +301,7 @@ impl Shared {
             lack.iter().filter_map(|(index, err)| Some(mirror(index)?.quorum.blame(err))).collect();
         request.error(ErrorKind::NotMirrored).with_detail(format!(
             "the write stands on {}; not on {}; it is brought there while this connection lives, and \
-             after that by `zk global repair`",
+             after that by `zk global repair --apply`",
             on.join(" and "),
             off.join("; nor on "),
         ))
