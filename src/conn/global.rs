@@ -36,27 +36,37 @@
 //! So an empty first cannot wipe the rest. Before its first write, and after each doubt, a connection asks
 //! all quorums who they are; without the first and as many mirrors as must confirm, nothing is written.
 //! Nobody waits for that beyond his own deadline; mirrors that need not confirm have half a second, and at
-//! most half of the time of whoever has the least.
+//! most half of the time of whoever has the least. What is the first's alone needs the first alone. Calls
+//! leave in their order, so that a read waits behind a write which was called before it: when it does,
+//! mirrors that must confirm have two seconds to say who they are, and then the write is refused
+//! ([`NotSent`](crate::ErrorKind::NotSent)).
+//!
+//! A hold is of the first's name, too, and renewed with it: when another quorum is made the first, whatever
+//! was granted on the old one is lost, as if its session had not been proved.
 //!
 //! `zk global init` ([`GlobalConn::init`]) makes identities. Of a new set whose first is empty and whose
-//! mirrors are not, it makes none before the operator says so. `zk global promote`
+//! mirrors are not, it makes none before the operator says so; nor of a mirror that holds something and has
+//! no identity, whose address may be wrong. `zk global promote`
 //! ([`GlobalConn::promote_with`]) makes a mirror the first, in a new epoch with a random *term*, and
 //! refuses, without the operator's word for each of it,
 //!
 //! - a mirror that does not answer: it may know of another first;
 //! - a chosen quorum that is not complete: what it lacks would be lost;
+//! - a chosen mirror that was told less than another mirror of the same first, as their fences have it on
+//!   record: it may lack writes that the other has. It need not: a fence that a repair, or a race, moved
+//!   on one mirror alone looks the same. What a first that lives has alone is not asked for;
 //! - two firsts of one epoch, made apart from each other. Their terms tell them apart: where both are seen,
 //!   nothing is written or repaired, until the operator has chosen one.
 //!
-//! It never touches a quorum of another set.
+//! It never touches a quorum of another set. If it ends half-way, it is finished by running it again.
 //!
 //! A quorum that comes into a set, and each mirror of a new first, is not *complete* until a repair of the
 //! whole tree has found nothing more to do. It takes writes and is told of them like any other, and each of
 //! them is there when it confirms; but it cannot take the first's place. With [`Require::All`](crate::Require::All) an
 //! acknowledged write is on every mirror, so each complete one may follow the first with nothing lost.
 //! With [`Require::AtLeast`](crate::Require::AtLeast) it is on so many; a mirror that is not complete then counts only for want of
-//! complete ones, as far as they have said who they are. It is not known which mirrors have a given write:
-//! promote the one on which the other mirrors' last writes are to be found.
+//! complete ones, as far as they have said who they are. Promote the one that was told most of the first:
+//! `promote` refuses any other, and says which one that is, as far as mirrors answer.
 //!
 //! A new access list is the one write that no multi can hold. It is sent when the first has just said that
 //! it still is one, in the same session, and it is asked once more right behind it; calls behind it wait
@@ -114,9 +124,10 @@
 //!   process that dies right after it wrote an outdated one, or while a list was opened, leaves that until
 //!   the node is written or repaired. On the first, between the two times that it is asked who it is, a
 //!   list may reach a quorum that was demoted at that moment; that is told, and a repair undoes it.
-//! - A mirror that was restored from an old backup is believed, as nobody else keeps how far it was: give
-//!   it no identity (delete `/zkcells/global` there), run `init` and a repair. So is a first of which no
-//!   mirror has anything newer on record.
+//! - A mirror that was restored from an old backup is believed, but for `promote`, which sees that other
+//!   mirrors were told more: give it no identity (delete `/zkcells/global` there), run `zk global init
+//!   --take-over` and a repair. A first is believed of which no mirror has anything newer on record.
+//! - Two sets of which one holds a node below the other's, on one quorum, know nothing of each other.
 //! - Deleting an ephemeral node that was made by another connection waits for mirrors, as nobody can
 //!   tell any more what it was.
 
