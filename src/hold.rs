@@ -49,6 +49,8 @@ pub struct Hold {
     session: Session,
     proof: Arc<Mutex<Proof>>,
     loss: watch::Receiver<Option<Loss>>,
+    /// What must be held as well.
+    upon: Option<Arc<Hold>>,
 }
 
 /// Until when a hold is valid.
@@ -70,7 +72,7 @@ impl Hold {
             None => Proof::Standing,
         };
         let proof = Arc::new(Mutex::new(proof));
-        let hold = Hold { path, session, proof: proof.clone(), loss };
+        let hold = Hold { path, session, proof: proof.clone(), loss, upon: None };
         (HoldSender { proof, loss: sender, half }, hold)
     }
 
@@ -86,10 +88,11 @@ impl Hold {
 
     /// Until when servers surely keep the session, by what is proved now.
     pub fn valid_until(&self) -> Deadline {
-        match *self.proof.lock().unwrap_or_else(PoisonError::into_inner) {
+        let own = match *self.proof.lock().unwrap_or_else(PoisonError::into_inner) {
             Proof::Until(until) => until,
             Proof::Standing => Deadline::after(self.session.timeout() / 2),
-        }
+        };
+        self.upon.as_ref().map_or(own, |upon| own.min(upon.valid_until()))
     }
 
     /// Whether it is held at this moment. No I/O.
@@ -100,6 +103,7 @@ impl Hold {
     /// Why it is not held at this moment; `None` if it is. No I/O.
     pub fn loss(&self) -> Option<Loss> {
         let told = *self.loss.borrow();
+        let told = told.or_else(|| self.upon.as_ref()?.loss().map(of_ground));
         told.or_else(|| self.valid_until().is_past().then_some(Loss::Unproven))
     }
 
@@ -111,6 +115,17 @@ impl Hold {
     ///
     /// Dropping the future changes nothing; a later call waits again.
     pub async fn lost(&self) -> Loss {
+        match &self.upon {
+            None => self.lost_itself().await,
+            Some(upon) => tokio::select! {
+                biased;
+                loss = self.lost_itself() => loss,
+                loss = upon.lost_itself() => of_ground(loss),
+            },
+        }
+    }
+
+    async fn lost_itself(&self) -> Loss {
         let mut loss = self.loss.clone();
         match loss.wait_for(Option::is_some).await {
             Ok(loss) => loss.unwrap_or(Loss::SessionEnded),
@@ -119,9 +134,23 @@ impl Hold {
         }
     }
 
+    /// The same, for as long as `ground` is held, too.
+    pub(crate) fn upon(mut self, ground: Arc<Hold>) -> Self {
+        self.upon = Some(ground);
+        self
+    }
+
     pub(crate) fn at(mut self, path: ZkPath) -> Self {
         self.path = path;
         self
+    }
+}
+
+/// What is lost with what it stands on: the node itself may be there still.
+fn of_ground(loss: Loss) -> Loss {
+    match loss {
+        Loss::SessionEnded => loss,
+        Loss::Deleted | Loss::Unproven => Loss::Unproven,
     }
 }
 

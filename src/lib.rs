@@ -140,7 +140,7 @@ pub use conn::cache::ConnCache;
 pub use conn::dialer::{Dialer, Dialled};
 pub use conn::global::{
     EmptyFirst, GlobalConn, GlobalOptions, Identity, InitOptions, Promotion, QuorumStatus, Rejoin,
-    Role,
+    Role, TakeOver,
 };
 pub use conn::meta::MetaConn;
 pub use conn::options::SessionOptions;

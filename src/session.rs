@@ -1,6 +1,7 @@
 //! A session: who we are to one quorum, and whether we still are.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ struct Shared {
     id: i64,
     timeout: Duration,
     generation: u64,
-    epoch: u64,
+    epoch: Arc<AtomicU64>,
     cell: Arc<str>,
     state: watch::Receiver<SessionState>,
     proof: Arc<Mutex<Deadline>>,
@@ -64,7 +65,7 @@ impl Session {
         let version = Arc::<Mutex<_>>::default();
         let (mover, shown) = (proof.clone(), Arc::clone(&version));
         let cell = cell.into();
-        let epoch = 0;
+        let epoch = Arc::default();
         let shared = Shared { id, timeout, generation, epoch, cell, state, proof, version: shown };
         (SessionSender { state: sender, proof: mover, version }, Session(Arc::new(shared)))
     }
@@ -91,15 +92,15 @@ impl Session {
         self.0.generation
     }
 
-    /// How often the quorum took the place of another that was the first of its set, as it was when the
-    /// session was asked for: what is granted in a later epoch is later, whatever number it has. 0 for a
+    /// How often the quorum took the place of another that was the first of its set, as far as the
+    /// connection knows now: what is granted in a later epoch is later, whatever number it has. 0 for a
     /// quorum that is no first of a set ([`GlobalConn`](crate::GlobalConn)).
     pub fn epoch(&self) -> u64 {
-        self.0.epoch
+        self.0.epoch.load(Ordering::SeqCst)
     }
 
-    /// The same session, with a quorum that is the first of its set in `epoch`.
-    pub(crate) fn in_epoch(&self, epoch: u64) -> Session {
+    /// The same session, with a quorum that is the first of its set, in the epoch that `epoch` holds.
+    pub(crate) fn in_epoch(&self, epoch: Arc<AtomicU64>) -> Session {
         Session(Arc::new(Shared { epoch, ..Shared::clone(&self.0) }))
     }
 

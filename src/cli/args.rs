@@ -263,6 +263,10 @@ pub(super) enum Global {
         /// others hold
         #[arg(long)]
         empty_first: bool,
+        /// Let quorums that have no identity, and hold something, come in as mirrors; what they hold is
+        /// overwritten, and `repair` deletes the rest
+        #[arg(long)]
+        take_over: bool,
     },
     /// Make a mirror the first, when the first is gone for good
     Promote {
@@ -279,6 +283,9 @@ pub(super) enum Global {
         /// The chosen quorum may lack some of the tree; that is lost
         #[arg(long)]
         though_incomplete: bool,
+        /// The chosen quorum may lack writes that another mirror has; those are lost
+        #[arg(long)]
+        though_behind: bool,
         /// Of two that were made the first apart from each other this one is right; what was written
         /// on the other alone is lost
         #[arg(long)]

@@ -12,7 +12,7 @@ use crate::cells::{CellConfig, Cells};
 use crate::conn::Conn as _;
 use crate::conn::dialer;
 use crate::conn::global::{
-    EmptyFirst, GlobalConn, Identity, InitOptions, Promotion, QuorumStatus, Rejoin,
+    EmptyFirst, GlobalConn, Identity, InitOptions, Promotion, QuorumStatus, Rejoin, TakeOver,
 };
 use crate::error::{Error, ErrorKind};
 use crate::path::{CellName, Rebase, ZkPath};
@@ -30,7 +30,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop> {
     match verb {
-        Global::Init { cell, rejoin, empty_first } => {
+        Global::Init { cell, rejoin, empty_first, take_over } => {
             let set = Set::open(context, &cell)?;
             let mut options = InitOptions::default();
             if rejoin {
@@ -38,6 +38,9 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             }
             if empty_first {
                 options = options.with_empty_first(EmptyFirst::Allow);
+            }
+            if take_over {
+                options = options.with_take_over(TakeOver::Allow);
             }
             let made = set.conn.init_with(options).await;
             let told = made.map(|identity| tell_identity(context, &identity));
@@ -50,6 +53,7 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             without,
             though_incomplete,
             over_rivals,
+            though_behind,
         } => {
             if !old_first_is_gone {
                 let err = Error::new(VERB, cell, ErrorKind::BadArguments);
@@ -66,11 +70,14 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             if over_rivals {
                 word = word.over_rivals();
             }
+            if though_behind {
+                word = word.though_behind();
+            }
             let made = set.conn.promote_with(quorum, &word).await;
             let told = made.map(|identity| {
                 say(format_args!(
                     "quorum {quorum} is the first now: put it in front of \"{}\" in every \
-                     configuration, then run `zk global repair`",
+                     configuration, then run `zk global repair --apply`",
                     set.cell.name
                 ));
                 tell_identity(context, &identity)
@@ -173,7 +180,9 @@ fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
         let state = match item.wrong.as_deref() {
             Some(wrong) => wrong,
             None if is_complete => "ok",
-            None => "not complete: run `zk global repair`, before it may take the first's place",
+            None => {
+                "not complete: run `zk global repair --apply`, before it may take the first's place"
+            }
         };
         context
             .out

@@ -36,27 +36,37 @@
 //! So an empty first cannot wipe the rest. Before its first write, and after each doubt, a connection asks
 //! all quorums who they are; without the first and as many mirrors as must confirm, nothing is written.
 //! Nobody waits for that beyond his own deadline; mirrors that need not confirm have half a second, and at
-//! most half of the time of whoever has the least.
+//! most half of the time of whoever has the least. What is the first's alone needs the first alone. Calls
+//! leave in their order, so that a read waits behind a write which was called before it: when it does,
+//! mirrors that must confirm have two seconds to say who they are, and then the write is refused
+//! ([`NotSent`](crate::ErrorKind::NotSent)).
+//!
+//! A hold is of the first's name, too, and renewed with it: when another quorum is made the first, whatever
+//! was granted on the old one is lost, as if its session had not been proved.
 //!
 //! `zk global init` ([`GlobalConn::init`]) makes identities. Of a new set whose first is empty and whose
-//! mirrors are not, it makes none before the operator says so. `zk global promote`
+//! mirrors are not, it makes none before the operator says so; nor of a mirror that holds something and has
+//! no identity, whose address may be wrong. `zk global promote`
 //! ([`GlobalConn::promote_with`]) makes a mirror the first, in a new epoch with a random *term*, and
 //! refuses, without the operator's word for each of it,
 //!
 //! - a mirror that does not answer: it may know of another first;
 //! - a chosen quorum that is not complete: what it lacks would be lost;
+//! - a chosen mirror that was told less than another mirror of the same first, as their fences have it on
+//!   record: it may lack writes that the other has. It need not: a fence that a repair, or a race, moved
+//!   on one mirror alone looks the same. What a first that lives has alone is not asked for;
 //! - two firsts of one epoch, made apart from each other. Their terms tell them apart: where both are seen,
 //!   nothing is written or repaired, until the operator has chosen one.
 //!
-//! It never touches a quorum of another set.
+//! It never touches a quorum of another set. If it ends half-way, it is finished by running it again.
 //!
 //! A quorum that comes into a set, and each mirror of a new first, is not *complete* until a repair of the
 //! whole tree has found nothing more to do. It takes writes and is told of them like any other, and each of
 //! them is there when it confirms; but it cannot take the first's place. With [`Require::All`](crate::Require::All) an
 //! acknowledged write is on every mirror, so each complete one may follow the first with nothing lost.
 //! With [`Require::AtLeast`](crate::Require::AtLeast) it is on so many; a mirror that is not complete then counts only for want of
-//! complete ones, as far as they have said who they are. It is not known which mirrors have a given write:
-//! promote the one on which the other mirrors' last writes are to be found.
+//! complete ones, as far as they have said who they are. Promote the one that was told most of the first:
+//! `promote` refuses any other, and says which one that is, as far as mirrors answer.
 //!
 //! A new access list is the one write that no multi can hold. It is sent when the first has just said that
 //! it still is one, in the same session, and it is asked once more right behind it; calls behind it wait
@@ -114,9 +124,10 @@
 //!   process that dies right after it wrote an outdated one, or while a list was opened, leaves that until
 //!   the node is written or repaired. On the first, between the two times that it is asked who it is, a
 //!   list may reach a quorum that was demoted at that moment; that is told, and a repair undoes it.
-//! - A mirror that was restored from an old backup is believed, as nobody else keeps how far it was: give
-//!   it no identity (delete `/zkcells/global` there), run `init` and a repair. So is a first of which no
-//!   mirror has anything newer on record.
+//! - A mirror that was restored from an old backup is believed, but for `promote`, which sees that other
+//!   mirrors were told more: give it no identity (delete `/zkcells/global` there), run `zk global init
+//!   --take-over` and a repair. A first is believed of which no mirror has anything newer on record.
+//! - Two sets of which one holds a node below the other's, on one quorum, know nothing of each other.
 //! - Deleting an ephemeral node that was made by another connection waits for mirrors, as nobody can
 //!   tell any more what it was.
 
@@ -147,7 +158,7 @@ mod write;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -155,7 +166,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tracing::warn;
 
 pub use identity::{Identity, Role};
-pub use init::{EmptyFirst, InitOptions, Rejoin};
+pub use init::{EmptyFirst, InitOptions, Rejoin, TakeOver};
 pub use options::GlobalOptions;
 pub use promote::Promotion;
 pub use status::QuorumStatus;
@@ -171,6 +182,7 @@ use super::{Conn, Pending};
 use crate::background::KEEPER;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
+use crate::hold::Hold;
 use crate::path::ZkPath;
 use crate::request::{Reply, Request};
 
@@ -232,6 +244,10 @@ struct Shared {
     own: Mutex<HashSet<ZkPath>>,
     /// How far the first was when it was seen last.
     counted: Mutex<Option<(Record, Instant)>>,
+    /// In which epoch the first is one, as far as it is known: that of its sessions.
+    epoch: Arc<AtomicU64>,
+    /// A hold of the first's name, for as long as anything else is held.
+    ground: Mutex<Weak<Hold>>,
     /// Whether nobody else can have made it a set: then it makes itself one.
     begins: bool,
 }
@@ -262,6 +278,8 @@ impl GlobalConn {
                 closed: watch::Sender::new(None),
                 own: Mutex::default(),
                 counted: Mutex::default(),
+                epoch: Arc::default(),
+                ground: Mutex::default(),
                 begins: false,
             }),
         }

@@ -79,3 +79,52 @@ async fn a_mirror_that_stays_wrong_is_no_reason_to_ask_all_again() {
     }
     assert!(first.1.load(Ordering::SeqCst) > asked);
 }
+
+#[tokio::test]
+async fn a_new_client_takes_locks_while_all_mirrors_are_away() {
+    let set = Set::new(GlobalOptions::default()).await;
+    let made = zkcells::recipes::Lock::new(set.conn.clone(), "/lock").acquire().await.unwrap();
+    made.release().await;
+    let late = set.another();
+    (1..3).for_each(|mirror| late.lines[mirror].lose_connection());
+    let lock = zkcells::recipes::Lock::new(late.conn.clone(), "/lock");
+    let guard = soon("the lock", lock.acquire()).await.unwrap();
+    assert!(guard.is_valid());
+    guard.release().await;
+    soon("a pid node", late.conn.create("/pid", "", Mode::Ephemeral)).await.unwrap();
+    let put = soon("new data", late.conn.set("/pid", "2", Version::Any)).await.unwrap();
+    assert_eq!(put.version, 1);
+    // What mirrors must confirm is not even sent to the first.
+    let err = soon("an answer", briefly(&late.conn).create("/a", "", Mode::Persistent)).await;
+    assert_eq!(err.unwrap_err().kind(), ErrorKind::NotSent);
+    (1..3).for_each(|mirror| late.lines[mirror].join());
+    soon("a write", late.conn.create("/b", "", Mode::Persistent)).await.unwrap();
+    set.everywhere("/b", "").await;
+    set.nowhere("/a").await;
+}
+
+#[tokio::test]
+async fn reads_do_not_wait_for_a_mirror_however_many_writes_come() {
+    let set = Set::new(GlobalOptions::default()).await;
+    set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+    let late = set.another();
+    late.lines[1].lose_connection();
+    // One of them always waits.
+    let writers = [0, 1].map(|_| {
+        let conn = late.conn.clone();
+        tokio::spawn(async move {
+            loop {
+                let late = Within::new(conn.clone(), Duration::from_secs(6));
+                let _ = late.set("/a", "2", Version::Any).await;
+            }
+        })
+    });
+    // Behind a write of its own.
+    let write = late.conn.set("/a", "3", Version::Any);
+    for _ in 0..2 {
+        let read = Within::new(late.conn.clone(), Duration::from_secs(6)).get("/a");
+        assert_eq!(soon("a read", read).await.unwrap().data, "1");
+    }
+    assert_eq!(soon("an answer", write).await.unwrap_err().kind(), ErrorKind::NotSent);
+    writers.iter().for_each(tokio::task::JoinHandle::abort);
+}

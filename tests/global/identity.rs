@@ -152,3 +152,23 @@ async fn the_nodes_of_the_set_are_not_its_users() {
     let err = set.conn.multi(Multi::new().delete("/zkcells/global/fence-00", Version::Any)).await;
     assert_eq!(err.unwrap_err().kind(), ErrorKind::ReadOnly);
 }
+
+#[tokio::test]
+async fn a_quorum_that_holds_something_is_taken_over_on_the_operators_word_alone() {
+    let set = Set::new(GlobalOptions::default()).await;
+    set.conn.create("/a", "ours", Mode::Persistent).await.unwrap();
+    // A quorum of others, by a wrong address.
+    let others = MemoryQuorum::new();
+    others.connect().create("/a", "theirs", Mode::Persistent).await.unwrap();
+    let [first, second, _] = set.quorums.clone();
+    let wrong = Set::over([first, second, others], GlobalOptions::default());
+    let err = wrong.conn.init().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+    assert!(err.to_string().contains("--take-over"), "{err}");
+    wrong.conn.set("/a", "new", Version::Any).await.unwrap_err();
+    assert_eq!(wrong.data("/a").await[2], has("theirs"));
+    let word = InitOptions::default().with_take_over(TakeOver::Allow);
+    wrong.conn.init_with(word).await.unwrap();
+    wrong.conn.set("/a", "new", Version::Any).await.unwrap();
+    wrong.everywhere("/a", "new").await;
+}

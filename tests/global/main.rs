@@ -34,7 +34,7 @@ use zkcells::{
     Acl, BoundConn, Cells, Conn, ConnExt as _, CreateOptions, EmptyFirst, ErrorKind, GlobalConn,
     GlobalOptions, InitOptions, MemoryConn, MemoryQuorum, MetaConn, Mode, Multi, MultiOp, Op,
     Pending, Perms, Promotion, Reads, Rejoin, Reply, Request, Require, Role, SessionOptions,
-    Version, Within, ZkPath,
+    TakeOver, Version, Within, ZkPath,
 };
 
 /// Three quorums, and the connections of one client to them.

@@ -184,3 +184,98 @@ async fn a_set_does_not_begin_with_an_empty_first_before_full_mirrors() {
     let word = InitOptions::default().with_empty_first(EmptyFirst::Allow);
     other.conn.init_with(word).await.unwrap();
 }
+
+/// A set whose second quorum lacks what the third has, though it must confirm nothing.
+async fn one_behind(require: Require) -> Set {
+    let set = Set::new(GlobalOptions::default().with_require(require)).await;
+    set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+    set.conn.settled().await;
+    set
+}
+
+#[tokio::test]
+async fn a_mirror_that_lacks_what_another_has_is_not_made_the_first() {
+    let set = one_behind(Require::AtLeast(1)).await;
+    set.lines[1].lose_connection();
+    soon("a write", briefly(&set.conn).set("/a", "2", Version::Any)).await.unwrap();
+    assert_eq!(set.data("/a").await, [has("2"), has("1"), has("2")]);
+    let ops = hasty(&set, [0, 1, 2]);
+    ops.lines[0].lose_connection();
+    let err = soon("an answer", ops.conn.promote(2)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+    for told in ["choose quorum 3", "--though-behind"] {
+        assert!(err.to_string().contains(told), "{err}");
+    }
+    assert_eq!(epochs(&set.another()).await, [1, 1, 1]);
+    soon("a first", ops.conn.promote(3)).await.unwrap();
+    assert_eq!(set.data("/a").await[2], has("2"));
+}
+
+#[tokio::test]
+async fn what_only_another_mirror_has_is_lost_on_the_operators_word_alone() {
+    let set = one_behind(Require::AtLeast(1)).await;
+    set.lines[1].lose_connection();
+    soon("a write", briefly(&set.conn).set("/a", "2", Version::Any)).await.unwrap();
+    let word = Promotion::default().though_behind();
+    set.another().conn.promote_with(2, &word).await.unwrap();
+    assert_eq!(epochs(&set.another()).await, [2, 2, 2]);
+}
+
+#[tokio::test]
+async fn mirrors_that_have_the_same_may_follow_each_of_them() {
+    for chosen in [2, 3] {
+        let set = one_behind(Require::All).await;
+        set.conn.set("/a", "2", Version::Any).await.unwrap();
+        set.conn.promote(chosen).await.unwrap();
+    }
+}
+
+/// A connection that does not send so many multis.
+#[derive(Debug)]
+struct Broken(MemoryConn, std::sync::atomic::AtomicUsize);
+
+impl Conn for Broken {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        let less = |left: usize| left.checked_sub(1);
+        let order = std::sync::atomic::Ordering::SeqCst;
+        if matches!(request.op, Op::Multi(_)) && self.1.fetch_update(order, order, less).is_ok() {
+            return Pending::ready(Err(request.error(ErrorKind::NotSent)));
+        }
+        self.0.call(request)
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.0.close()
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[tokio::test]
+async fn a_promotion_that_ended_halfway_is_finished_when_it_is_done_again() {
+    for broken in 0..3 {
+        let set = Set::new(GlobalOptions::default()).await;
+        set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+        let conns = set.quorums.iter().zip(0..).map(|(quorum, index)| {
+            let fails = usize::from(index == broken) * 2;
+            Arc::new(Broken(quorum.connect(), fails.into())) as Arc<dyn Conn>
+        });
+        let ops = GlobalConn::new(conns, GlobalOptions::default());
+        let mut tries = 0;
+        while let Err(err) = ops.promote(2).await {
+            assert_eq!(err.kind(), ErrorKind::NotSent, "{err}");
+            tries += 1;
+        }
+        assert_eq!(tries, 2);
+        assert_eq!(epochs(&set).await, [2; 3], "with quorum {} broken", broken + 1);
+        // Nobody is left behind.
+        let [first, second, third] = set.quorums.clone();
+        let new = Set::over([second, first, third], GlobalOptions::default());
+        new.conn.set("/a", "2", Version::Any).await.unwrap();
+        set.everywhere("/a", "2").await;
+    }
+}

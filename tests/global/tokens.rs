@@ -58,3 +58,51 @@ async fn a_session_of_one_quorum_has_no_epoch_and_none_is_told_of_a_wrong_first(
         assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
     }
 }
+
+#[tokio::test]
+async fn a_guard_is_lost_when_another_was_made_the_first() {
+    let quorums = [MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()];
+    let [first, second, third] = &quorums;
+    let old = client([first, second, third]);
+    old.init().await.unwrap();
+    let guard = Lock::new(old.clone(), "/lock").acquire().await.unwrap();
+    // Whatever else is held there, one after the other.
+    let other = Lock::new(old.clone(), "/other").acquire().await.unwrap();
+    assert!(guard.is_valid() && other.is_valid());
+    client([first, second, third]).promote(2).await.unwrap();
+    soon("the loss of a guard", guard.lost()).await;
+    soon("the loss of the other", other.lost()).await;
+    assert!(!guard.is_valid() && !other.is_valid());
+    let new = Lock::new(client([second, first, third]), "/lock");
+    assert!(soon("the lock", new.acquire()).await.unwrap().is_valid());
+    // Nobody is granted anything there any more.
+    let err = soon("an answer", old.hold("/lock")).await.unwrap_err();
+    assert!(matches!(err.kind(), ErrorKind::NotSent | ErrorKind::WrongQuorum), "{err}");
+    let err = soon("an answer", old.hold("/lock")).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+}
+
+#[tokio::test]
+async fn a_quorum_that_is_made_the_first_again_grants_later_tokens_to_those_who_stay() {
+    let quorums = [MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()];
+    let [first, second, third] = &quorums;
+    let [a, b] = [(); 2].map(|()| client([first, second, third]));
+    a.init().await.unwrap();
+    let lock = Lock::new(a.clone(), "/lock");
+    lock.acquire().await.unwrap().release().await;
+    let word = Promotion::default().though_incomplete();
+    client([first, second, third]).promote_with(1, &word).await.unwrap();
+    let guard = soon("the lock", Lock::new(b, "/lock").acquire()).await.unwrap();
+    let before = guard.token().clone();
+    assert_eq!(before.epoch(), 2);
+    guard.release().await;
+    // A write that was barred tells whoever stayed.
+    let guard = match soon("an answer", lock.acquire()).await {
+        Ok(guard) => guard,
+        Err(err) => {
+            assert_eq!(err.kind(), ErrorKind::NotSent, "{err}");
+            soon("the lock", lock.acquire()).await.unwrap()
+        }
+    };
+    assert!(guard.token() > &before, "{} and {before}", guard.token());
+}

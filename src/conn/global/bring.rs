@@ -191,7 +191,7 @@ impl Mirror {
                         let err = Error::new("mirror", "", ErrorKind::NotEmpty);
                         return Err(err.with_detail(
                             "it has a large tree there that the first has not; see `zk global \
-                             diff`, and run `zk global repair`",
+                             diff`, and run `zk global repair --apply`",
                         ));
                     }
                 }

@@ -71,6 +71,9 @@ impl Shared {
         if let Op::Session = request.op {
             return self.session(request, known);
         }
+        if let Op::Hold(from) = request.op {
+            return self.hold(request, from, known);
+        }
         let compared = match self.options.reads {
             Reads::Compare => plain(&request),
             Reads::First => None,
@@ -233,7 +236,7 @@ impl Shared {
         }
         (!differ.is_empty()).then(|| {
             request.error(ErrorKind::Diverged).with_detail(format!(
-                "{}; see `zk global diff`, and mend it by `zk global repair`",
+                "{}; see `zk global diff`, and mend it by `zk global repair --apply`",
                 differ.join("; ")
             ))
         })

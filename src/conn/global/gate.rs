@@ -8,19 +8,24 @@
 //!      └─────────────────────┴────────────────────────────────┘ somebody says otherwise
 //! ```
 //!
-//! Calls that only read pass unless they would overtake one that waits. Nobody waits here beyond his own
+//! What is for the first alone, as ephemeral nodes are, needs the first, and no mirror's word; then the
+//! gate is open for that only. Calls that only read pass unless they would overtake one that waits. Nobody waits here beyond his own
 //! deadline; the quorums are asked for as long as somebody does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::identity::Identity;
 use super::init::{InitOptions, init};
+use super::who::Agreed;
 use super::{Busy, Shared, who};
-use crate::background::KEEPER;
+use crate::background::{self, KEEPER};
 use crate::conn::{Conn as _, Pending, Responder};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
+use crate::node::CreateOptions;
+use crate::path::ZkPath;
 use crate::request::{MultiOp, Op, Reply, Request};
 
 /// Who the quorums are, as far as it is known.
@@ -37,7 +42,9 @@ enum Standing {
     #[default]
     Unchecked,
     Checking(VecDeque<Waiting>),
-    /// Who the first is.
+    /// Who the first is; of too many mirrors it is not known whether they are its mirrors.
+    Alone(Identity),
+    /// Who the first is, and enough mirrors are its mirrors.
     Open(Identity),
 }
 
@@ -47,7 +54,18 @@ struct Waiting {
     request: Request,
     responder: Responder<Reply>,
     busy: Busy,
+    needs: Needs,
     guard: Guard,
+}
+
+/// Who has to be who he should be before a call is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Needs {
+    /// It only reads.
+    Nobody,
+    /// It changes what is the first's alone.
+    First,
+    Mirrors,
 }
 
 /// Whether the first has to say that it still is one right before a call is sent.
@@ -67,15 +85,44 @@ pub(super) enum Chosen {
     ByUs,
 }
 
-/// Whether a request may change something, so that it must know whom it writes to.
-fn writes(request: &Request) -> bool {
-    match &request.op {
-        Op::Multi(ops) => ops.iter().any(|op| !matches!(op, MultiOp::Check { .. })),
-        op => op.is_write(),
-    }
+/// How long mirrors that must confirm are waited for, where others stand behind that need none of them.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What those want who wait.
+struct Wanted {
+    soonest: Deadline,
+    latest: Deadline,
+    needs: Needs,
 }
 
 impl Shared {
+    /// Who must be known for a request.
+    fn needs(&self, request: &Request) -> Needs {
+        let path = &request.path;
+        let of_own = |path: &ZkPath| match self.own().contains(path) {
+            true => Needs::First,
+            false => Needs::Mirrors,
+        };
+        let of_new = |options: &CreateOptions| match options.mode.is_ephemeral() {
+            true => Needs::First,
+            false => Needs::Mirrors,
+        };
+        match &request.op {
+            Op::Create { options, .. } => of_new(options),
+            Op::Set { .. } | Op::Delete { .. } => of_own(path),
+            Op::Multi(ops) => {
+                let of = |op: &MultiOp| match op {
+                    MultiOp::Check { .. } => Needs::Nobody,
+                    MultiOp::Create { options, .. } => of_new(options),
+                    op => of_own(op.path()),
+                };
+                ops.iter().map(of).max().unwrap_or(Needs::Nobody)
+            }
+            op if op.is_write() => Needs::Mirrors,
+            _ => Needs::Nobody,
+        }
+    }
+
     /// Lets a call through in its turn.
     pub(super) fn enter(self: &Arc<Self>, request: Request) -> Pending<Reply> {
         if let Err(err) = request.check().and_then(|()| self.check_inside(&request)) {
@@ -86,8 +133,9 @@ impl Shared {
         if gate.is_closed {
             return Pending::ready(Err(request.error(ErrorKind::Closed)));
         }
+        let needs = self.needs(&request);
         let is_free = gate.leaving.is_empty() && !matches!(gate.standing, Standing::Checking(_));
-        if is_free && !writes(&request) {
+        if is_free && needs == Needs::Nobody {
             return self.read(request, gate.first());
         }
         let gone = request.error(ErrorKind::NotSent).with_detail("nobody is left to send it");
@@ -97,7 +145,7 @@ impl Shared {
             Op::SetAcl { .. } => Guard::Wanted,
             _ => Guard::Within,
         };
-        let waiting = Waiting { request, responder, busy: self.busy(), guard };
+        let waiting = Waiting { request, responder, busy: self.busy(), needs, guard };
         if let Standing::Checking(queue) = &mut gate.standing {
             queue.push_back(waiting);
             self.queued.notify_one();
@@ -124,17 +172,17 @@ impl Shared {
             if waiting.responder.is_withdrawn() {
                 continue;
             }
-            let Waiting { guard, request, .. } = &waiting;
-            let first =
-                gate.first().filter(|_| !writes(request) || self.knows_the_count()).cloned();
+            let Waiting { guard, request, needs, .. } = &waiting;
+            let is_known = *needs == Needs::Nobody || self.knows_the_count();
+            let first = gate.for_who(*needs).filter(|_| is_known).cloned();
             let next = match first {
-                first if !writes(request) => {
+                first if *needs == Needs::Nobody => {
                     let Waiting { request, responder, busy, .. } = waiting;
                     forward(self.read(request, first.as_ref()), responder, busy);
                     continue;
                 }
                 Some(first) if *guard != Guard::Wanted => {
-                    let Waiting { request, responder, busy, guard } = waiting;
+                    let Waiting { request, responder, busy, guard, .. } = waiting;
                     let chosen = match guard {
                         Guard::Passed(chosen) => chosen,
                         _ => Chosen::ByCaller,
@@ -165,9 +213,11 @@ impl Shared {
     }
 
     /// Opens the gate to those who wait, in their order.
-    fn open(self: &Arc<Self>, first: Option<Identity>) {
+    fn open(self: &Arc<Self>, standing: Standing) {
+        if let Standing::Alone(first) | Standing::Open(first) = &standing {
+            self.in_epoch_of(first);
+        }
         let mut gate = self.gate();
-        let standing = first.map_or(Standing::Unchecked, Standing::Open);
         let Standing::Checking(queue) = std::mem::replace(&mut gate.standing, standing) else {
             // It was closed meanwhile.
             gate.standing = Standing::Unchecked;
@@ -180,22 +230,71 @@ impl Shared {
 
     /// Asks who they are, and lets those in who wait.
     async fn check(self: Arc<Self>) {
-        while let Some((soonest, latest)) = self.waits() {
+        let mut standing = Standing::Unchecked;
+        while let Some(Wanted { soonest, latest, needs }) = self.waits() {
+            let while_ = latest.min(Deadline::after(PATIENCE));
+            let mirrors = (needs == Needs::Mirrors).then_some(while_);
             let asking = async {
                 if self.begins {
                     init(&self, InitOptions::default()).await?;
                 }
-                who::agree(&self, soonest, latest).await
+                who::agree(&self, soonest, latest, mirrors).await
             };
             match self.attend(asking).await {
                 None => break,
-                Some(Ok(first)) => return self.open(Some(first)),
+                Some(Ok(Agreed { first, lacking: None })) if mirrors.is_some() => {
+                    return self.open(Standing::Open(first));
+                }
+                Some(Ok(Agreed { first, lacking })) => {
+                    standing = Standing::Alone(first.clone());
+                    if let Some(err) = lacking {
+                        // They may come yet, and nobody stands behind who needs none of them.
+                        let is_early = while_.is_past() && while_ < latest;
+                        if is_early && !self.is_holding_up() {
+                            continue;
+                        }
+                        self.refuse(&err, Needs::Mirrors, latest);
+                    }
+                    self.let_by(Some(&first));
+                }
                 // Whoever came meanwhile and has more time has it asked again.
-                Some(Err(err)) => self.refuse(&err, latest),
+                Some(Err(err)) => {
+                    standing = Standing::Unchecked;
+                    self.refuse(&err, Needs::First, latest);
+                    self.let_by(None);
+                }
             }
         }
         // Somebody may have come right now.
-        self.open(None);
+        self.open(standing);
+    }
+
+    /// Whether somebody who needs no mirror stands behind one who does.
+    fn is_holding_up(&self) -> bool {
+        let Standing::Checking(queue) = &self.gate().standing else { return false };
+        let mut behind = queue.iter().skip_while(|waiting| waiting.needs < Needs::Mirrors);
+        behind.any(|waiting| waiting.needs < Needs::Mirrors)
+    }
+
+    /// Sends those who stand in front of whoever still has to wait.
+    fn let_by(self: &Arc<Self>, first: Option<&Identity>) {
+        if let Some(first) = first {
+            self.in_epoch_of(first);
+        }
+        let most = if first.is_some() { Needs::First } else { Needs::Nobody };
+        let mut gate = self.gate();
+        let Standing::Checking(queue) = &mut gate.standing else { return };
+        while queue.front().is_some_and(|waiting| waiting.needs <= most) {
+            let Some(Waiting { request, responder, busy, needs, .. }) = queue.pop_front() else {
+                return;
+            };
+            match first {
+                Some(first) if needs == Needs::First => {
+                    self.write(request, first.clone(), Chosen::ByCaller, responder, busy);
+                }
+                first => forward(self.read(request, first), responder, busy),
+            }
+        }
     }
 
     /// Has the first say that it is still `first`, for a new access list that is sent right behind, in
@@ -218,8 +317,10 @@ impl Shared {
             (check.deadline, check.session) = (request.deadline, Some(session));
             self.first.conn.call(check).await.map(|_| session)
         };
-        let Some(answer) = self.attend(asking).await else { return self.open(None) };
-        let mut open = Some(first);
+        let Some(answer) = self.attend(asking).await else {
+            return self.open(Standing::Unchecked);
+        };
+        let mut open = Standing::Open(first);
         let mut refused = None;
         if let Standing::Checking(queue) = &mut self.gate().standing
             // If it is not there, its time was over.
@@ -240,7 +341,7 @@ impl Shared {
         if let Err(err) = &answer
             && err.index().is_some()
         {
-            open = None;
+            open = Standing::Unchecked;
         }
         if let Some((Waiting { request, responder, .. }, why)) = refused {
             let kind = match why.kind() {
@@ -262,21 +363,21 @@ impl Shared {
             let next = self.expire()?;
             tokio::select! {
                 done = &mut work => return Some(done),
-                () = tokio::time::sleep(next.remaining()) => {}
+                () = background::sleep(next.remaining()) => {}
                 () = self.queued.notified() => {}
             }
         }
     }
 
-    /// Who the first is, if that is known.
+    /// Who the first is, if that is known, and that enough mirrors are its mirrors.
     pub(super) fn identity(&self) -> Option<Identity> {
-        self.gate().first().cloned()
+        self.gate().for_who(Needs::Mirrors).cloned()
     }
 
     /// Has everybody asked again before the next write.
     pub(super) fn doubt(&self) {
         let mut gate = self.gate();
-        if let Standing::Open(_) = gate.standing {
+        if let Standing::Open(_) | Standing::Alone(_) = gate.standing {
             gate.standing = Standing::Unchecked;
         }
     }
@@ -297,12 +398,14 @@ impl Shared {
         self.queued.notify_one();
     }
 
-    /// By when those who wait to write want an answer: whoever waits least, and whoever waits longest.
-    fn waits(&self) -> Option<(Deadline, Deadline)> {
+    /// Who must be known for those who wait to write, and by when they want an answer: whoever waits
+    /// least, and whoever waits longest.
+    fn waits(&self) -> Option<Wanted> {
         let Standing::Checking(queue) = &self.gate().standing else { return None };
-        let waiting = || queue.iter().filter(|waiting| writes(&waiting.request));
+        let waiting = || queue.iter().filter(|waiting| waiting.needs > Needs::Nobody);
         let deadlines = || waiting().map(|waiting| waiting.request.deadline);
-        deadlines().min().zip(deadlines().max())
+        let needs = waiting().map(|waiting| waiting.needs).max()?;
+        Some(Wanted { soonest: deadlines().min()?, latest: deadlines().max()?, needs })
     }
 
     /// Answers those whose time is over, and says when the next one's is; `None` with nobody left.
@@ -319,11 +422,11 @@ impl Shared {
         }
     }
 
-    /// Tells those who were there when the quorums were asked until `asked` what came of it. Who only
-    /// reads is let through with the others.
-    fn refuse(&self, err: &Error, asked: Deadline) {
+    /// Tells those who were there when the quorums were asked until `asked`, and need at least so much, what
+    /// came of it.
+    fn refuse(&self, err: &Error, needs: Needs, asked: Deadline) {
         let is_meant =
-            |waiting: &Waiting| writes(&waiting.request) && waiting.request.deadline <= asked;
+            |waiting: &Waiting| waiting.needs >= needs && waiting.request.deadline <= asked;
         for Waiting { request, responder, .. } in self.take_out(is_meant) {
             let err = request.error(err.kind()).with_detail(err.detail().unwrap_or_default());
             responder.send(Err(err));
@@ -340,9 +443,16 @@ impl Shared {
 }
 
 impl Gate {
+    /// The first, if it is known.
     fn first(&self) -> Option<&Identity> {
+        self.for_who(Needs::First)
+    }
+
+    /// The first, if as much is known as whoever needs so much must know.
+    fn for_who(&self, needs: Needs) -> Option<&Identity> {
         match &self.standing {
             Standing::Open(first) => Some(first),
+            Standing::Alone(first) if needs < Needs::Mirrors => Some(first),
             _ => None,
         }
     }

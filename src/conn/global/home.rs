@@ -96,7 +96,7 @@ impl Home {
     }
 
     /// The node that says by its name who a quorum is.
-    fn name(&self, identity: &Identity) -> ZkPath {
+    pub(super) fn name(&self, identity: &Identity) -> ZkPath {
         self.path.child(&identity.name())
     }
 

@@ -41,10 +41,23 @@ pub struct Identity {
     /// A random text that is drawn when a quorum without identity gets one: what it held before
     /// counts no more.
     pub incarnation: String,
-    /// Whether it has held all that the first holds since it came in, so that it may take its place. A
+    /// Whether it had all that the first held when it came in, so that it may take its place. Later writes
+    /// may be missing that it did not have to confirm: what mirrors keep of each other's first tells, and
+    /// [`promote`](super::GlobalConn::promote) compares it. A
     /// quorum that comes into a set, and each mirror of a new first, is not complete before a `repair`
     /// of the whole tree found nothing more to do.
     pub complete: bool,
+    /// Of a first: what it followed before it was made that. Whoever still follows the same was not told
+    /// yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) before: Option<Before>,
+}
+
+/// An epoch of a set, and the term of its first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Before {
+    epoch: u64,
+    term: String,
 }
 
 fn drawn() -> String {
@@ -65,6 +78,7 @@ impl Identity {
             role: Role::First,
             incarnation: drawn(),
             complete: true,
+            before: None,
         }
     }
 
@@ -75,6 +89,7 @@ impl Identity {
             term: drawn(),
             role: Role::First,
             complete: true,
+            before: Some(Before { epoch: self.epoch, term: self.term.clone() }),
             ..self.clone()
         }
     }
@@ -91,7 +106,13 @@ impl Identity {
 
     /// A quorum that was none of the set, as a mirror of `first`.
     pub(super) fn mirror_of(first: &Identity) -> Self {
-        Identity { role: Role::Mirror, incarnation: drawn(), complete: false, ..first.clone() }
+        Identity {
+            role: Role::Mirror,
+            incarnation: drawn(),
+            complete: false,
+            before: None,
+            ..first.clone()
+        }
     }
 
     pub(super) fn parse(data: &[u8]) -> Result<Self, String> {
@@ -119,12 +140,24 @@ impl Identity {
 
     /// Whether it is the same quorum in the same place; how complete it is may change.
     pub(crate) fn is(&self, other: &Identity) -> bool {
-        Identity { complete: other.complete, ..self.clone() } == *other
+        Identity { complete: other.complete, before: other.before.clone(), ..self.clone() }
+            == *other
     }
 
     /// Whether both are of the same epoch, but not of the same first.
     pub(super) fn rivals(&self, other: &Identity) -> bool {
         self.set == other.set && self.epoch == other.epoch && self.term != other.term
+    }
+
+    /// Whether this one, a first, was made that of those whom `other` still is of.
+    pub(super) fn comes_from(&self, other: &Identity) -> bool {
+        let is_it = |before: &Before| (before.epoch, &before.term) == (other.epoch, &other.term);
+        self.role == Role::First && self.set == other.set && self.before.as_ref().is_some_and(is_it)
+    }
+
+    /// Whether both are of the same first.
+    pub(super) fn is_of_the_first_of(&self, other: &Identity) -> bool {
+        (&self.set, self.epoch, &self.term) == (&other.set, other.epoch, &other.term)
     }
 
     /// What is wrong with a quorum that says this and is used as a mirror of `first`.
@@ -192,16 +225,16 @@ impl fmt::Display for Wrong {
             Wrong::Unreadable(why) => write!(
                 f,
                 "has an identity that cannot be used: {why}; see who wrote it, then delete it and \
-                 run `zk global init`"
+                 run `zk global init --take-over`"
             ),
             Wrong::Foreign => f.write_str(
                 "belongs to another set: check the addresses; if it is to join this set, delete its \
-                 identity and run `zk global init`",
+                 identity and run `zk global init --take-over`",
             ),
             Wrong::Older(own, first) => write!(
                 f,
                 "is of epoch {own} and the first of epoch {first}: another was made the first while \
-                 it was away; run `zk global init --rejoin`, then `zk global repair`"
+                 it was away; run `zk global init --rejoin`, then `zk global repair --apply`"
             ),
             Wrong::Newer(own, first) => write!(
                 f,

@@ -33,6 +33,17 @@ pub enum EmptyFirst {
     Allow,
 }
 
+/// Whether a quorum that has no identity, and holds something, may come in as a mirror.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TakeOver {
+    /// No: more likely the address is wrong.
+    #[default]
+    Refuse,
+    /// Yes. What it holds is overwritten, and what only it holds is deleted by the next `repair`.
+    Allow,
+}
+
 /// What [`GlobalConn::init_with`] may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -41,6 +52,8 @@ pub struct InitOptions {
     pub rejoin: Rejoin,
     /// Whether the first of a new set may be empty where others are not.
     pub empty_first: EmptyFirst,
+    /// Whether quorums that hold something may come in as mirrors.
+    pub take_over: TakeOver,
 }
 
 impl InitOptions {
@@ -55,6 +68,13 @@ impl InitOptions {
     #[must_use]
     pub fn with_empty_first(mut self, empty_first: EmptyFirst) -> Self {
         self.empty_first = empty_first;
+        self
+    }
+
+    /// The same, with mirrors that hold something treated so.
+    #[must_use]
+    pub fn with_take_over(mut self, take_over: TakeOver) -> Self {
+        self.take_over = take_over;
         self
     }
 }
@@ -78,7 +98,8 @@ impl GlobalConn {
     /// `WrongQuorum`, with nothing written, when the first has no identity and a mirror has one (the
     /// first lost its data: promote a mirror), when a quorum belongs to another set or an older epoch,
     /// or when of a new set the first is empty and another is not (a repair would delete what that
-    /// one holds). `NotSent` when one does not answer.
+    /// one holds), or when a quorum that is to come in as a mirror holds something. `NotSent` when one does
+    /// not answer.
     pub async fn init(&self) -> Result<Identity, Error> {
         self.init_with(InitOptions::default()).await
     }
@@ -127,10 +148,17 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
             Some(wrong) => return Err(mirror.quorum.wrong(&wrong).during(VERB)),
         }
     }
+    let new: Vec<&Quorum> = shared
+        .quorums()
+        .zip(&known)
+        .filter_map(|(quorum, known)| known.is_none().then_some(quorum))
+        .collect();
+    let full = full(shared, &new).await?;
+    check_full(shared, &full, first.is_none(), options)?;
     let (first, is_empty) = match first {
         Some(_) => (fresh, false),
         None => {
-            let is_empty = is_empty(shared, options.empty_first).await?;
+            let is_empty = full.is_empty();
             // The first goes first: of two who do this at once, whoever is later follows.
             let (first, is_ours) = make(shared, &shared.first, &fresh, VERB).await?;
             // In a set of somebody else there may be something by now.
@@ -156,29 +184,41 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
     Ok(first)
 }
 
-/// Whether all quorums of a new set hold nothing.
-///
-/// # Errors
-///
-/// `WrongQuorum` when only the first does, unless that is allowed.
-async fn is_empty(shared: &Shared, allowed: EmptyFirst) -> Result<bool, Error> {
+/// Those of these quorums that hold something.
+async fn full<'a>(shared: &Shared, quorums: &[&'a Quorum]) -> Result<Vec<&'a Quorum>, Error> {
+    let asked = join_all(quorums.iter().map(|quorum| holds(shared, quorum))).await;
     let mut full = Vec::new();
-    let asked = join_all(shared.quorums().map(|quorum| holds(shared, quorum))).await;
-    for (quorum, holds) in shared.quorums().zip(asked) {
+    for (quorum, holds) in quorums.iter().zip(asked) {
         if holds.map_err(|err| quorum.told(err).during(VERB))? {
-            full.push(quorum);
+            full.push(*quorum);
         }
     }
-    match full.first() {
-        Some(full) if full.number > 1 && allowed == EmptyFirst::Refuse => {
-            let (first, number) = (&shared.first, full.number);
-            Err(Error::new(VERB, "", ErrorKind::WrongQuorum).with_detail(format!(
-                "{first} holds nothing and {full} does: a repair would delete that; put quorum \
-                 {number} in front in the configuration, or, if it may be deleted, say --empty-first"
-            )))
-        }
-        full => Ok(full.is_none()),
-    }
+    Ok(full)
+}
+
+/// Refuses quorums without identity that hold something, where that is not allowed.
+fn check_full(
+    shared: &Shared,
+    full: &[&Quorum],
+    is_new: bool,
+    options: InitOptions,
+) -> Result<(), Error> {
+    let Some(mirror) = full.iter().find(|quorum| quorum.number > 1) else { return Ok(()) };
+    let is_empty_first = is_new && full.iter().all(|quorum| quorum.number > 1);
+    let (first, number) = (&shared.first, mirror.number);
+    let why = match is_empty_first {
+        true if options.empty_first == EmptyFirst::Allow => return Ok(()),
+        true => format!(
+            "{first} holds nothing and {mirror} does: a repair would delete that; put quorum {number} \
+             in front in the configuration, or, if it may be deleted, say --empty-first"
+        ),
+        false if options.take_over == TakeOver::Allow => return Ok(()),
+        false => format!(
+            "{mirror} has no identity and holds something, which would be overwritten by what the first \
+             holds: check its address, or, if it may be overwritten, say --take-over"
+        ),
+    };
+    Err(Error::new(VERB, "", ErrorKind::WrongQuorum).with_detail(why))
 }
 
 /// Whether a quorum holds anything of what the set is to hold.

@@ -84,7 +84,8 @@ impl GlobalOptions {
         self
     }
 
-    /// The same, holding only what is at and below `top`. All connections to one tree must agree on it.
+    /// The same, holding only what is at and below `top`, which must not lie in the tree of another set on
+    /// the same quorums. All connections to one tree must agree on it.
     #[must_use]
     pub fn with_top(mut self, top: ZkPath) -> Self {
         self.top = top;

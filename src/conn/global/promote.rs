@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use tracing::warn;
+
 use super::admin::change;
 use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
 use super::quorum::Quorum;
 use super::who::Told;
-use super::{GlobalConn, Shared, who};
+use super::{GlobalConn, Shared, TARGET, who};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 
@@ -24,6 +26,7 @@ pub struct Promotion {
     without: BTreeSet<usize>,
     though_incomplete: bool,
     over_rivals: bool,
+    though_behind: bool,
 }
 
 impl Promotion {
@@ -49,6 +52,13 @@ impl Promotion {
         self.over_rivals = true;
         self
     }
+
+    /// The chosen quorum may lack writes that another mirror has: those are lost.
+    #[must_use]
+    pub fn though_behind(mut self) -> Self {
+        self.though_behind = true;
+        self
+    }
 }
 
 const VERB: &str = "promote";
@@ -72,11 +82,13 @@ impl GlobalConn {
     /// # Errors
     ///
     /// With nothing changed: `BadArguments` when there is no such quorum; `WrongQuorum` when it is none
-    /// of the set, is not complete or of an older epoch, when a quorum belongs to another set, or when
-    /// two were made the first apart from each other; `NotSent` when it, or a mirror, does not answer:
+    /// of the set, is not complete or of an older epoch, when another mirror was told more of the first,
+    /// when a quorum belongs to another set, or when two were made the first apart from each other; `NotSent` when it, or a mirror, does not answer:
     /// a mirror might know of another first. [`promote_with`](Self::promote_with) takes the operator's
     /// word for some of that. `Contended` when somebody else changed an identity meanwhile, and why a
-    /// change failed: some quorums may have changed then, and it can be done again.
+    /// change failed: some quorums may have changed then; done again, it is finished, in the same epoch if
+    /// there is a new first already. Whoever missed an earlier promotion, or followed another first, is left
+    /// as it is, with a warning.
     pub async fn promote(&self, number: usize) -> Result<Identity, Error> {
         self.promote_with(number, &Promotion::default()).await
     }
@@ -115,6 +127,7 @@ async fn promote(shared: &Shared, number: usize, word: &Promotion) -> Result<Ide
         }
         _ => false,
     };
+    let behind = behind(shared, chosen, &said);
     for (quorum, said) in shared.quorums().zip(said) {
         match said {
             Ok(Told { identity: own, version, .. }) => known.push(Known { quorum, own, version }),
@@ -129,7 +142,20 @@ async fn promote(shared: &Shared, number: usize, word: &Promotion) -> Result<Ide
     if is_restored && !word.though_incomplete {
         return Err(chosen.wrong(&Wrong::Restored));
     }
-    let risen = check(&known, chosen, word)?;
+    if let Some(err) = behind
+        && !word.though_behind
+    {
+        return Err(err);
+    }
+    let mut risen = check(&known, chosen, word)?;
+    if let Some(Known { own, .. }) = known.iter().find(|one| one.quorum.number == number) {
+        let is_untold = known.iter().any(|one| own.comes_from(&one.own));
+        let has_rival = known.iter().any(|one| own.rivals(&one.own));
+        if is_untold && !has_rival && !is_restored {
+            // It was made the first, and not all were told: they follow it now.
+            risen = own.clone();
+        }
+    }
     // Whoever was a first takes no more writes before there is another. Its epoch stays for now, so that
     // all this can be done again if it ends half-way.
     for Known { quorum, own, version } in &mut known {
@@ -142,17 +168,66 @@ async fn promote(shared: &Shared, number: usize, word: &Promotion) -> Result<Ide
     known.sort_by_key(|known| known.quorum.number != number);
     let old = known.first().map(|chosen| chosen.own.clone());
     for Known { quorum, own, version } in &known {
+        let follows = |old: &Identity| own.is_of_the_first_of(old) || old.comes_from(own);
         let after = match quorum.number == number {
             true => risen.clone(),
-            // Whoever missed an earlier one, or followed another first, is let in by its own word.
-            false if old.as_ref().is_some_and(|old| old.epoch != own.epoch || old.rivals(own)) => {
+            false if old.as_ref().is_some_and(follows) => own.behind(&risen),
+            false => {
+                let why = Wrong::Older(own.epoch, risen.epoch);
+                warn!(target: TARGET, quorum = quorum.number, "left behind: {quorum} {why}");
                 continue;
             }
-            false => own.behind(&risen),
         };
+        if after.is(own) {
+            continue;
+        }
         change(shared, quorum, own, &after, *version, VERB).await?;
     }
     Ok(risen)
+}
+
+/// Why a mirror may lack what another mirror of the same first has: by their fences, which keep how far
+/// the first was when each was moved last.
+fn behind(shared: &Shared, chosen: &Quorum, said: &[Result<Told, Error>]) -> Option<Error> {
+    let told: Vec<(&Quorum, &Told)> = shared
+        .quorums()
+        .zip(said)
+        .filter_map(|(quorum, said)| Some((quorum, said.as_ref().ok()?)))
+        .collect();
+    let (_, own) = told.iter().find(|(quorum, _)| quorum.number == chosen.number)?;
+    let follows = |told: &Told| {
+        told.identity.role == Role::Mirror && told.identity.is_of_the_first_of(&own.identity)
+    };
+    // Of one that is not complete this is said anyway.
+    if !follows(own) || !own.identity.complete {
+        return None;
+    }
+    let mirrors: Vec<_> = told.iter().filter(|(_, told)| follows(told)).collect();
+    let (ahead, parts) = mirrors
+        .iter()
+        .map(|(quorum, told)| (quorum, own.lacks_of(told)))
+        .max_by_key(|(_, parts)| *parts)
+        .filter(|(_, parts)| *parts > 0)?;
+    let has_all = |one: &&&(&Quorum, &Told)| {
+        one.1.identity.complete && mirrors.iter().all(|other| one.1.lacks_of(other.1) == 0)
+    };
+    let way_out = match mirrors.iter().find(has_all) {
+        Some((best, _)) => format!(
+            "choose quorum {number}, which lacks nothing of what the others have (`zk global promote … \
+             {number}`)",
+            number = best.number
+        ),
+        None => {
+            "no complete mirror has all that the others have; with `require = \"all\"` no answered \
+                 write is missing from a mirror, unless that one was restored from an old backup"
+                .to_string()
+        }
+    };
+    let err = Error::new(VERB, "", ErrorKind::WrongQuorum);
+    Some(err.with_detail(format!(
+        "{chosen} may lack writes that {ahead} has (in {parts} of 256 parts of the tree it was told less \
+         of the first): {way_out}; or, if they may be lost, say --though-behind; nothing was changed"
+    )))
 }
 
 /// What the chosen quorum will be, if it may.

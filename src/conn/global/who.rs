@@ -38,6 +38,22 @@ pub(super) struct Told {
     pub(super) records: Vec<(FenceNo, Record)>,
 }
 
+impl Told {
+    /// In how many fences this mirror knows of less than `other` does, which follows the same first.
+    pub(super) fn lacks_of(&self, other: &Told) -> usize {
+        let term = &self.identity.term;
+        let has = |told: &Told, number: FenceNo| {
+            let of = told.records.iter().filter(|(own, _)| *own == number);
+            Record::furthest(of.map(|(_, record)| record), term)
+        };
+        let lacks = |number: &FenceNo| match (has(self, *number), has(other, *number)) {
+            (Some(own), Some(other)) => is_behind(own, other),
+            (own, other) => own.is_none() && other.is_some(),
+        };
+        (FenceNo::MIN..=FenceNo::MAX).filter(lacks).count()
+    }
+}
+
 /// What a quorum is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
@@ -158,22 +174,40 @@ pub(super) async fn is_restored(
     Ok(again.identity.is(&first.identity) && is_behind(again.count, furthest))
 }
 
-/// The first, if enough mirrors are its mirrors, none of those that answer knows a newer one, and it has
-/// all that they have from it. They have until `deadline`; whoever asks has until `soonest`.
+/// What the quorums say together.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    pub(super) first: Identity,
+    /// Why too few mirrors are its mirrors, if they were asked for.
+    pub(super) lacking: Option<Error>,
+}
+
+impl Agreed {
+    /// The first, if enough mirrors are its mirrors.
+    pub(super) fn whole(self) -> Result<Identity, Error> {
+        self.lacking.map_or(Ok(self.first), Err)
+    }
+}
+
+/// The first, if none of the mirrors that answer knows a newer one, and it has all that they have from it.
+/// It has until `deadline`, and as many mirrors as must confirm until `mirrors`; without that, none need
+/// answer. Whoever asks has until `soonest`.
 ///
 /// # Errors
 ///
-/// `WrongQuorum` when one is not what it is used as, `NotSent` when too few answer.
+/// `WrongQuorum` when it is none, `NotSent` when it does not answer.
 pub(super) async fn agree(
     shared: &Shared,
     soonest: Deadline,
     deadline: Deadline,
-) -> Result<Identity, Error> {
+    mirrors: Option<Deadline>,
+) -> Result<Agreed, Error> {
+    let patience = mirrors.unwrap_or(deadline);
     let mut asked: FuturesUnordered<_> = shared
         .mirrors
         .iter()
         .map(|mirror| async move {
-            let told = ask(shared, &mirror.quorum, Ask::Fences, deadline).await;
+            let told = ask(shared, &mirror.quorum, Ask::Fences, patience).await;
             mirror.note(told.as_ref().map(|told| &told.identity));
             if let Ok(told) = &told {
                 mirror.learn_fences(shared, told);
@@ -193,7 +227,7 @@ pub(super) async fn agree(
         ErrorKind::WrongQuorum => err,
         _ => away(&shared.first, &err),
     })?;
-    let required = shared.required();
+    let required = if mirrors.is_some() { shared.required() } else { 0 };
     let wrong = |told: &Told| told.identity.wrong_as_mirror_of(&first.identity);
     let good = |answers: &[(&Mirror, Result<Told, Error>)]| {
         let told = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
@@ -228,13 +262,9 @@ pub(super) async fn agree(
         Ok(false) => {}
         Err(err) => return Err(away(&shared.first, &err)),
     }
-    match wrongs.into_iter().chain(silent).next() {
-        Some(err) if !is_enough => Err(err),
-        _ => {
-            shared.counted(&first.identity, first.count);
-            Ok(first.identity)
-        }
-    }
+    shared.counted(&first.identity, first.count);
+    let lacking = wrongs.into_iter().chain(silent).next().filter(|_| !is_enough);
+    Ok(Agreed { first: first.identity, lacking })
 }
 
 fn away(quorum: &Quorum, err: &Error) -> Error {

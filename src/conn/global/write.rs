@@ -15,6 +15,7 @@ use super::identity::{Identity, Wrong};
 use super::look::{Freshness, Look, What, look};
 use super::owed::Debt;
 use super::touched::{Answered, Touched, stats};
+use super::who::Agreed;
 use super::{Busy, Shared, who};
 use crate::background::KEEPER;
 use crate::conn::{Conn as _, Responder};
@@ -205,7 +206,8 @@ impl Shared {
     /// Why a write was barred by its guard.
     async fn wrong_first(&self, request: &Request) -> Error {
         self.doubt();
-        match who::agree(self, request.deadline, request.deadline).await {
+        let by = request.deadline;
+        match who::agree(self, by, by, Some(by)).await.and_then(Agreed::whole) {
             Ok(_) => request
                 .error(ErrorKind::NotSent)
                 .with_detail("the identity of the first has changed meanwhile; call again"),
@@ -303,7 +305,7 @@ impl Shared {
             lack.iter().filter_map(|(index, err)| Some(mirror(index)?.quorum.blame(err))).collect();
         request.error(ErrorKind::NotMirrored).with_detail(format!(
             "the write stands on {}; not on {}; it is brought there while this connection lives, and \
-             after that by `zk global repair`",
+             after that by `zk global repair --apply`",
             on.join(" and "),
             off.join("; nor on "),
         ))
