@@ -80,7 +80,9 @@
 //! how far the first was. A first that counts less than a mirror has on record was restored from an old
 //! backup, and takes no writes. Whoever wrote before and after that in one go learns it from the first
 //! answer: that one write stands on the first alone
-//! ([`NotMirrored`](crate::ErrorKind::NotMirrored)).
+//! ([`NotMirrored`](crate::ErrorKind::NotMirrored)). Whoever was idle meanwhile learns it from the fences
+//! of what he writes: nothing that a mirror knew later is overwritten before the first counts that far again.
+//! The count has 64 bits: who has not seen the first for an hour asks it first.
 //!
 //! # Fences
 //!
@@ -91,12 +93,20 @@
 //! writing. Versions of the nodes alone would not do: a node that is deleted and made again starts anew,
 //! and one that is not there has none.
 //!
+//! A look that goes out along with a write may miss what this process brought there meanwhile. Then only
+//! steps that are bound to what it showed are carried out with it; that there seems to be nothing to do is
+//! looked at again.
+//!
 //! A mirror is up to date at a path when such a write succeeded, and the fence is moved even when there
 //! was nothing to change: only then can nothing older follow. What is known of fences belongs to the
 //! mirror's identity, and is worth nothing for another.
 //!
 //! Where a mirror's own access list forbids what is to be done, it is opened for those who may change it
-//! (they could do that themselves), and has the first's list in the end.
+//! (they could do that themselves), right behind a check of who it is, and has the first's list in the end.
+//! The fences are moved once more behind new lists, so that whoever looked before them looks again.
+//!
+//! What is ephemeral on a mirror, of sessions that took it for the first, is another node than the
+//! first's: it is deleted and made anew.
 //!
 //! # What it holds
 //!
@@ -108,8 +118,10 @@
 //! # What it costs
 //!
 //! A write takes two round trips: one to the first, one to all mirrors side by side; one more when
-//! another process moved the fence meanwhile, or when this one did not know it yet, and one more for a new
-//! access list. Ephemeral nodes and reads cost what one quorum's
+//! another process moved the fence since this one did, or when this one did not know it yet: with several
+//! busy processes that is the usual case. One more, too, when it has nothing to change on a mirror and is
+//! called while another one with its fence is under way, and two for a new access list. Writes behind one
+//! fence go to a mirror one after the other. Ephemeral nodes and reads cost what one quorum's
 //! do, unless reads compare.
 //!
 //! # What it cannot do
@@ -121,15 +133,21 @@
 //! - On servers before 3.8.2 a create whose node another deletes within the same round trip is
 //!   `Contended`: it was made, and its stat is not known.
 //! - A new access list on a mirror is bound to the node's own version and creation, not to a fence. A
-//!   process that dies right after it wrote an outdated one, or while a list was opened, leaves that until
-//!   the node is written or repaired. On the first, between the two times that it is asked who it is, a
-//!   list may reach a quorum that was demoted at that moment; that is told, and a repair undoes it.
+//!   process that dies right after it wrote an outdated one, or while a list was opened, leaves that, and
+//!   whoever may change the list has all permissions there, until a repair, or until the list is set
+//!   again. On the first, between the two times that it is asked who it is, a list may reach a quorum that
+//!   was demoted at that moment; that is told, and a repair undoes it.
 //! - A mirror that was restored from an old backup is believed, but for `promote`, which sees that other
 //!   mirrors were told more: give it no identity (delete `/zkcells/global` there), run `zk global init
-//!   --take-over` and a repair. A first is believed of which no mirror has anything newer on record.
+//!   --take-over` and a repair. A first is believed of which no mirror has anything newer on record. Who
+//!   had been idle believes a restored first where it lacks nothing of what he writes; whoever asks the
+//!   quorums anew does not.
 //! - Two sets of which one holds a node below the other's, on one quorum, know nothing of each other.
 //! - Deleting an ephemeral node that was made by another connection waits for mirrors, as nobody can
-//!   tell any more what it was.
+//!   tell any more what it was. One of this connection that another deleted and made persistent right
+//!   before is deleted on the first, and on mirrors by the next repair.
+//! - A node close to the largest size may be brought to a mirror with few others only: below many nodes
+//!   that are missing there, too, it may take a repair.
 
 mod admin;
 mod bring;
