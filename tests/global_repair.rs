@@ -414,7 +414,7 @@ async fn a_mirror_is_complete_after_a_repair_of_everything_and_not_before() {
     set.quorums[1].connect().set("/t/1", "x", Version::Any).await.unwrap();
     Outcome::first(1, &mut repair).await;
     tree::remove_all(&set.quorums[1].connect(), "/zkcells").await.unwrap();
-    set.another().conn.init().await.unwrap();
+    set.another().conn.init_with(word).await.unwrap();
     let outcome = Outcome::of(&mut repair).await;
     assert!(outcome.has_error(&["quorum 2", "another by now"]), "{outcome:?}");
     assert!(!complete(&set).await[1]);
