@@ -44,7 +44,9 @@
 //! Those of Curator and Kazoo are run against these by the tests; zksync's share the layout. What
 //! theirs lack, theirs lack here too: they do not say how many they wait for, do not count again when
 //! the one has died who had counted all, and go by a `ready` that others have left. So where they
-//! take part in a double barrier, a round begins when the last one is out of the one before.
+//! take part in a double barrier, a round begins when the last one is out of the one before. A
+//! `DoubleBarrier` of Kazoo looks for its path once, and says nothing when it does not get in: make
+//! another for each round, and look at its `participating`.
 //!
 //! # What a guard promises
 //!

@@ -147,7 +147,7 @@ impl CyclicBarrier {
     ///
     /// # Errors
     ///
-    /// `Timeout` when not all were there by then: this breaks the barrier. It takes a round trip more,
+    /// `Timeout` when not all were there by then: this breaks the barrier, if this party had arrived. It takes a round trip more,
     /// as the last one may have come in time after all; when no server answers, half a second at most,
     /// and it breaks in the background. Those of [`wait`](Self::wait).
     ///

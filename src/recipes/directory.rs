@@ -8,7 +8,8 @@ use crate::tree;
 
 /// Makes `dir` with `data`, and what is missing above it; whoever is named in `acl` may do in it what
 /// one does in directories. A container, which servers delete when it is empty, becomes a persistent
-/// node where servers do not know such. That it is there already is no error.
+/// node where servers do not know such. That it is there already is no error, nor that nobody can tell:
+/// whoever needs it tries again.
 pub(super) async fn make(
     conn: &dyn Conn,
     dir: &ZkPath,
@@ -25,7 +26,9 @@ pub(super) async fn make(
     }
     match made {
         Ok(_) => Ok(()),
-        Err(err) if err.kind() == ErrorKind::NodeExists => Ok(()),
-        Err(err) => Err(err),
+        Err(err) => match err.kind() {
+            ErrorKind::NodeExists | ErrorKind::OutcomeUnknown => Ok(()),
+            _ => Err(err),
+        },
     }
 }

@@ -81,11 +81,7 @@ impl Party {
             let (node, state) = match self.way.look().await {
                 Ok(Some(found)) => found,
                 Ok(None) => {
-                    match self.way.barrier.make(&self.way.path).await {
-                        // The next look tells whether it is there.
-                        Err(err) if err.kind() != ErrorKind::OutcomeUnknown => return Err(err),
-                        _ => {}
-                    }
+                    self.way.barrier.make(&self.way.path).await?;
                     conflicts += 1;
                     continue;
                 }

@@ -130,11 +130,7 @@ impl<'a> Entrant<'a> {
             };
             match err.kind() {
                 ErrorKind::NoNode => {
-                    match directory::make(&conn, dir, "", &barrier.acl, Mode::Container).await {
-                        // The next try tells whether it is there.
-                        Err(err) if err.kind() != ErrorKind::OutcomeUnknown => return Err(err),
-                        _ => {}
-                    }
+                    directory::make(&conn, dir, "", &barrier.acl, Mode::Container).await?;
                 }
                 // Whatever there is of it goes before there is another.
                 ErrorKind::OutcomeUnknown => {

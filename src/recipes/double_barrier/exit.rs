@@ -26,9 +26,11 @@ const VERB: &str = "exit";
 /// What a party has that is inside a [`DoubleBarrier`]: a [`Guard`] on its own node, and the way out.
 ///
 /// Its [token](Guard::token) is that of the round: all members have the same, later rounds a greater
-/// one. (Where another system began the round and ended it at once, it is that of the own node.)
+/// one. (Where another system began the round and ended it at once, it is that of the own node, which
+/// others do not have.)
 ///
-/// Dropping it leaves in the background, and waits for nobody.
+/// Dropping it leaves in the background, and waits for nobody. If everybody does so, or dies, `ready`
+/// stays behind, until the next to enter removes it.
 #[must_use = "dropping it leaves the barrier"]
 pub struct Inside {
     guard: Guard,
@@ -59,7 +61,8 @@ impl Inside {
         Inside { guard, barrier, begun, members }
     }
 
-    /// Leaves, and waits until all others have left or died. Whoever is last removes the directory.
+    /// Leaves, and waits until all others have left or died. Whoever is last removes `ready`, and the
+    /// directory if no newcomer is in it.
     ///
     /// # Errors
     ///

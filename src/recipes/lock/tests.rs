@@ -29,6 +29,18 @@ async fn an_uncontended_acquire_is_one_flight() {
 }
 
 #[tokio::test]
+async fn a_directory_whose_making_is_in_doubt_is_looked_for_again() {
+    let mut done = false;
+    let spy = Spy::meddling(MemoryConn::new(), move |request, _| {
+        let makes = request.op.name() == "create" && request.path == "/lock";
+        (makes && !std::mem::replace(&mut done, true))
+            .then(|| request.error(ErrorKind::OutcomeUnknown))
+    });
+    let guard = Lock::new(spy, "/lock").acquire().await.unwrap();
+    assert_eq!(guard.release().await, Released::Released);
+}
+
+#[tokio::test]
 async fn turns_come_in_order_and_tokens_grow() {
     let quorum = MemoryQuorum::new();
     let (_a, first) = lock(&quorum);
