@@ -353,7 +353,7 @@ async fn nothing_is_deleted_once_another_is_the_first() {
     let set = spoilt(WAIT).await;
     let mut repair = repair::repair(&set.conn, "/").unwrap();
     Outcome::first(mended - 1, &mut repair).await;
-    let word = Promotion::default().though_incomplete();
+    let word = Promotion::default().though_incomplete().though_behind();
     set.another().conn.promote_with(3, &word).await.unwrap();
     let before = [set.dump(2).await, set.dump(3).await];
     let outcome = Outcome::of(&mut repair).await;
@@ -387,7 +387,8 @@ async fn a_mirror_is_complete_after_a_repair_of_everything_and_not_before() {
     };
     let set = spoilt(BRIEFLY).await;
     tree::remove_all(&set.quorums[1].connect(), "/zkcells").await.unwrap();
-    set.conn.init().await.unwrap();
+    let word = zkcells::InitOptions::default().with_take_over(zkcells::TakeOver::Allow);
+    set.conn.init_with(word).await.unwrap();
     assert!(!complete(&set).await[1]);
     // A comparison, a part, the rest of one, one that was ended, or had errors.
     Outcome::of(&mut repair::diff(&set.conn, "/").unwrap()).await;
@@ -413,7 +414,7 @@ async fn a_mirror_is_complete_after_a_repair_of_everything_and_not_before() {
     set.quorums[1].connect().set("/t/1", "x", Version::Any).await.unwrap();
     Outcome::first(1, &mut repair).await;
     tree::remove_all(&set.quorums[1].connect(), "/zkcells").await.unwrap();
-    set.another().conn.init().await.unwrap();
+    set.another().conn.init_with(word).await.unwrap();
     let outcome = Outcome::of(&mut repair).await;
     assert!(outcome.has_error(&["quorum 2", "another by now"]), "{outcome:?}");
     assert!(!complete(&set).await[1]);

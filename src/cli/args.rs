@@ -263,8 +263,8 @@ pub(super) enum Global {
         /// others hold
         #[arg(long)]
         empty_first: bool,
-        /// Let quorums that have no identity, and hold something, come in as mirrors; what they hold is
-        /// overwritten, and `repair` deletes the rest
+        /// Let quorums that have no identity, and hold something, come into a set that exists; what they
+        /// hold is overwritten, and `repair` deletes the rest
         #[arg(long)]
         take_over: bool,
     },

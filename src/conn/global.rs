@@ -45,8 +45,8 @@
 //! was granted on the old one is lost, as if its session had not been proved.
 //!
 //! `zk global init` ([`GlobalConn::init`]) makes identities. Of a new set whose first is empty and whose
-//! mirrors are not, it makes none before the operator says so; nor of a mirror that holds something and has
-//! no identity, whose address may be wrong. `zk global promote`
+//! mirrors are not, it makes none before the operator says so; nor of a quorum that holds
+//! something, for a set that exists already: its address may be wrong. `zk global promote`
 //! ([`GlobalConn::promote_with`]) makes a mirror the first, in a new epoch with a random *term*, and
 //! refuses, without the operator's word for each of it,
 //!

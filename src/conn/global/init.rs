@@ -33,7 +33,7 @@ pub enum EmptyFirst {
     Allow,
 }
 
-/// Whether a quorum that has no identity, and holds something, may come in as a mirror.
+/// Whether a quorum that has no identity, and holds something, may come as a mirror into a set which exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TakeOver {
@@ -52,7 +52,7 @@ pub struct InitOptions {
     pub rejoin: Rejoin,
     /// Whether the first of a new set may be empty where others are not.
     pub empty_first: EmptyFirst,
-    /// Whether quorums that hold something may come in as mirrors.
+    /// Whether quorums that hold something may come into a set which exists.
     pub take_over: TakeOver,
 }
 
@@ -98,7 +98,7 @@ impl GlobalConn {
     /// `WrongQuorum`, with nothing written, when the first has no identity and a mirror has one (the
     /// first lost its data: promote a mirror), when a quorum belongs to another set or an older epoch,
     /// or when of a new set the first is empty and another is not (a repair would delete what that
-    /// one holds), or when a quorum that is to come in as a mirror holds something. `NotSent` when one does
+    /// one holds), or when a quorum that is to come into a set which exists holds something. `NotSent` when one does
     /// not answer.
     pub async fn init(&self) -> Result<Identity, Error> {
         self.init_with(InitOptions::default()).await
@@ -212,7 +212,8 @@ fn check_full(
             "{first} holds nothing and {mirror} does: a repair would delete that; put quorum {number} \
              in front in the configuration, or, if it may be deleted, say --empty-first"
         ),
-        false if options.take_over == TakeOver::Allow => return Ok(()),
+        // Of a new set the operator has just said which quorums it is to have, and which is the first.
+        false if is_new || options.take_over == TakeOver::Allow => return Ok(()),
         false => format!(
             "{mirror} has no identity and holds something, which would be overwritten by what the first \
              holds: check its address, or, if it may be overwritten, say --take-over"
