@@ -52,9 +52,10 @@
 //!
 //! - a mirror that does not answer: it may know of another first;
 //! - a chosen quorum that is not complete: what it lacks would be lost;
-//! - a chosen mirror that was told less than another mirror of the same first, as their fences have it on
-//!   record: it may lack writes that the other has. It need not: a fence that a repair, or a race, moved
-//!   on one mirror alone looks the same. What a first that lives has alone is not asked for;
+//! - with [`Require::AtLeast`](crate::Require::AtLeast), a chosen mirror that was told less than another mirror
+//!   of the same first, as their fences have it on record: it may lack writes that the other has. It need
+//!   not: a fence that a repair, or a race, moved on one mirror alone looks the same. What a first that
+//!   lives has alone is not asked for;
 //! - two firsts of one epoch, made apart from each other. Their terms tell them apart: where both are seen,
 //!   nothing is written or repaired, until the operator has chosen one.
 //!

@@ -10,6 +10,7 @@ use super::init::{InitOptions, init};
 use super::quorum::Quorum;
 use super::who::Told;
 use super::{GlobalConn, Shared, TARGET, who};
+use crate::cells::Require;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 
@@ -142,7 +143,11 @@ async fn promote(shared: &Shared, number: usize, word: &Promotion) -> Result<Ide
     if is_restored && !word.though_incomplete {
         return Err(chosen.wrong(&Wrong::Restored));
     }
+    // Where each write is answered when all mirrors have it, a record that is older than another is of
+    // how each of them came to it, and says nothing of what is lacking.
+    let may_lack = shared.options.require != Require::All;
     if let Some(err) = behind
+        && may_lack
         && !word.though_behind
     {
         return Err(err);
@@ -217,11 +222,7 @@ fn behind(shared: &Shared, chosen: &Quorum, said: &[Result<Told, Error>]) -> Opt
              {number}`)",
             number = best.number
         ),
-        None => {
-            "no complete mirror has all that the others have; with `require = \"all\"` no answered \
-                 write is missing from a mirror, unless that one was restored from an old backup"
-                .to_string()
-        }
+        None => "no complete mirror has all that the others have".to_string(),
     };
     let err = Error::new(VERB, "", ErrorKind::WrongQuorum);
     Some(err.with_detail(format!(
