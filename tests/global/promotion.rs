@@ -4,7 +4,7 @@ use super::*;
 
 /// A client that gives up soon on quorums that are away.
 fn hasty(set: &Set, order: [usize; 3]) -> Set {
-    let options = GlobalOptions::default().with_wait(Duration::from_millis(300));
+    let options = set.conn.options().clone().with_wait(Duration::from_millis(300));
     Set::over(order.map(|index| set.quorums[index].clone()), options)
 }
 
