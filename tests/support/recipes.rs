@@ -73,9 +73,9 @@ pub trait Recipe: Send + Sync + 'static {
         OpKind::Create
     }
 
-    /// How many requests of that kind somebody makes who comes alone.
-    fn writes_to_enter(&self) -> usize {
-        1
+    /// How the path ends by which the own node is asked for, where not all requests of that kind do.
+    fn stem(&self) -> &'static str {
+        ""
     }
 
     /// Whether its own nodes are in directories in its directory.
@@ -559,9 +559,9 @@ impl Recipe for TheShards {
         OpKind::Multi
     }
 
-    /// Of the own node, and of the list.
-    fn writes_to_enter(&self) -> usize {
-        2
+    /// The list is published by one, too, and again when somebody came or went meanwhile.
+    fn stem(&self) -> &'static str {
+        "/node-"
     }
 
     fn nests(&self) -> bool {
