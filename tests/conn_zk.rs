@@ -224,6 +224,22 @@ async fn whoever_closes_again_waits_for_the_same_end() {
     conn.close().await.unwrap();
 }
 
+/// A server that takes long over it gets a ping behind the request, which it never answers: the
+/// connection ends with something unanswered, and the session has ended all the same.
+#[tokio::test]
+async fn a_close_that_takes_long_is_confirmed() {
+    let relay = FaultProxy::to(&addrs("nyc")).await.unwrap();
+    let hasty = SessionOptions::default().with_session_timeout(Duration::from_secs(2));
+    let conn = ZkConn::connect(&relay.addr(), hasty).await.unwrap();
+    let id = conn.session("/").await.unwrap().id();
+    relay.black_hole(Direction::ToServer);
+    let close = conn.close();
+    relay.until(|bites| bites.held >= 2).await;
+    relay.heal();
+    soon("the end", close).await.unwrap();
+    assert!(!servers::serves_session(&addrs("nyc"), id).await);
+}
+
 #[tokio::test]
 async fn a_write_that_is_with_a_server_at_the_end_is_not_told_as_refused() {
     let relay = FaultProxy::to(&addrs("nyc")).await.unwrap();

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
 use zookeeper_client as zk;
 
 use super::nodelay::undelay;
@@ -63,18 +64,32 @@ impl Transport {
         }
     }
 
-    /// Ends the session, and resolves when the server has confirmed it or the connection broke.
+    /// Ends the session, and resolves when a server has confirmed it or none can be asked any more.
     /// `true` says that it was confirmed.
+    ///
+    /// The connection may break over it: the server ends it with the session, though not all is
+    /// answered that was sent behind the request, such as a ping. So the crate may connect again, and
+    /// is told that the session is over, or ends it then.
     pub(super) async fn close(self) -> bool {
         let Transport { client, _task } = self;
         let mut states = client.state_watcher();
+        // Later the crate says of its own accord that the session is over.
+        let patience = client.session_timeout() / 2;
         drop(client);
+        let mut broken = None;
         loop {
-            match states.changed().await {
-                zk::SessionState::Closed => return true,
-                state if state.is_terminated() => return true,
-                zk::SessionState::Disconnected => return false,
-                _ => {}
+            let state = match broken {
+                None => states.changed().await,
+                Some(by) => match timeout_at(by, states.changed()).await {
+                    Ok(state) => state,
+                    Err(_) => return false,
+                },
+            };
+            if state.is_terminated() {
+                return true;
+            }
+            if state == zk::SessionState::Disconnected {
+                broken.get_or_insert_with(|| Instant::now() + patience);
             }
         }
     }
