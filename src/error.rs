@@ -205,6 +205,18 @@ impl Error {
         self
     }
 
+    /// Whether the cell did not answer, so that nothing is wrong with what was asked.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::NotSent
+                | ErrorKind::Timeout
+                | ErrorKind::ConnectionLoss
+                | ErrorKind::SessionExpired
+                | ErrorKind::AuthFailed
+        )
+    }
+
     /// What to branch on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -271,6 +283,23 @@ impl StdError for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_is_away_when_nothing_is_wrong_with_what_was_asked() {
+        for kind in [
+            ErrorKind::NotSent,
+            ErrorKind::Timeout,
+            ErrorKind::ConnectionLoss,
+            ErrorKind::SessionExpired,
+            ErrorKind::AuthFailed,
+        ] {
+            assert!(Error::new("get", "/zk/nyc/x", kind).is_away(), "{kind}");
+        }
+        // A write that may have been applied is a failure of its own.
+        for kind in [ErrorKind::OutcomeUnknown, ErrorKind::NoAuth, ErrorKind::NoNode] {
+            assert!(!Error::new("get", "/zk/nyc/x", kind).is_away(), "{kind}");
+        }
+    }
 
     #[test]
     fn a_cause_is_in_source_and_not_in_the_text() {

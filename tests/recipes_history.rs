@@ -16,7 +16,7 @@ use support::grants::{Grants, Verdict};
 use support::random::{random, rounds};
 use support::recipes::{Recipe, TheLock, all};
 use support::rig::{connect, soon, turn};
-use support::shared::ensemble;
+use support::shared::{FAULTS, ensemble, fault_of_server};
 use tokio::time::{Instant, sleep};
 use zkcells::testing::cells::fresh_root;
 use zkcells::testing::proxy::{Bites, Direction, FaultProxy, OpKind};
@@ -125,31 +125,10 @@ fn proxies_mended(proxies: &[FaultProxy]) {
 
 /// Faults of servers, each once, in a random order.
 async fn server_trouble(ensemble: &Ensemble, rng: &mut Rng) {
-    let mut faults = [0, 1, 2];
+    let mut faults: Vec<_> = (0..FAULTS).collect();
     rng.shuffle(&mut faults);
     for fault in faults {
-        let leader = ensemble.until_one_leads().await;
-        let follower = leader % 3 + 1;
-        match fault {
-            0 => {
-                ensemble.stop(follower);
-                sleep(Duration::from_millis(rng.u64(500..3000))).await;
-                ensemble.cont(follower);
-            }
-            1 => {
-                let before = ensemble.held();
-                ensemble.cut_from_peers(follower);
-                sleep(Duration::from_millis(rng.u64(2500..4500))).await;
-                assert!(ensemble.held() > before, "the cut met nothing");
-                ensemble.join_peers(follower);
-            }
-            _ => {
-                let old = ensemble.kill_leader().await;
-                ensemble.until_another_leads(old).await;
-                ensemble.restart(old);
-                ensemble.until_serving(old).await;
-            }
-        }
+        fault_of_server(ensemble, fault, rng).await;
         sleep(Duration::from_millis(rng.u64(300..1000))).await;
     }
 }

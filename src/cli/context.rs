@@ -96,7 +96,7 @@ impl Context {
             }
             _ => err,
         };
-        match is_away(&err) {
+        match err.is_away() {
             true => self.tally.cells_away += 1,
             false => self.tally.failed += 1,
         }
@@ -137,18 +137,6 @@ impl Context {
     }
 }
 
-/// Whether the cell did not answer, so that nothing is wrong with what was asked.
-pub(super) fn is_away(err: &Error) -> bool {
-    matches!(
-        err.kind(),
-        ErrorKind::NotSent
-            | ErrorKind::Timeout
-            | ErrorKind::ConnectionLoss
-            | ErrorKind::SessionExpired
-            | ErrorKind::AuthFailed
-    )
-}
-
 /// Whether this is the path of a whole cell.
 fn is_cell(path: &str) -> bool {
     ZkPath::new(path).is_ok_and(|path| path.components().count() == 2)
@@ -158,26 +146,4 @@ fn is_cell(path: &str) -> bool {
 pub(super) fn unexpected(read: &Read) -> Error {
     Error::new(read.name(), read.path(), ErrorKind::Unexpected)
         .with_detail("the connection answered another question")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cell_is_away_when_nothing_is_wrong_with_what_was_asked() {
-        for kind in [
-            ErrorKind::NotSent,
-            ErrorKind::Timeout,
-            ErrorKind::ConnectionLoss,
-            ErrorKind::SessionExpired,
-            ErrorKind::AuthFailed,
-        ] {
-            assert!(is_away(&Error::new("get", "/zk/nyc/x", kind)), "{kind}");
-        }
-        // A write that may have been applied is a failure of its own.
-        for kind in [ErrorKind::OutcomeUnknown, ErrorKind::NoAuth, ErrorKind::NoNode] {
-            assert!(!is_away(&Error::new("get", "/zk/nyc/x", kind)), "{kind}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use crate::path::ZkPath;
 use crate::tree;
 
 use super::args::Touch;
-use super::context::{Context, is_away};
+use super::context::Context;
 use super::describe::NodeItem;
 use super::output::Stop;
 use super::target;
@@ -31,7 +31,7 @@ pub(super) async fn run(context: &mut Context, args: Touch) -> Result<(), Stop> 
                     None => touch(&*context.conn, &path, &args).await.map(|stat| (path, stat)),
                 };
                 if let Err(err) = &done
-                    && is_away(err)
+                    && err.is_away()
                 {
                     away.insert(cell, err.clone());
                 }

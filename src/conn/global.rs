@@ -178,7 +178,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::{Notify, oneshot, watch};
@@ -261,8 +261,8 @@ struct Shared {
     closed: watch::Sender<Option<Result<(), Error>>>,
     /// Ephemeral nodes that were made here and not deleted here. What they are now, the first knows.
     own: Mutex<HashSet<ZkPath>>,
-    /// How far the first was when it was seen last.
-    counted: Mutex<Option<(Record, Instant)>>,
+    /// How far the first was when it was seen last, and until when nobody can have counted it round since.
+    counted: Mutex<Option<(Record, Deadline)>>,
     /// In which epoch the first is one, as far as it is known: that of its sessions.
     epoch: Arc<AtomicU64>,
     /// A hold of the first's name, for as long as anything else is held.
@@ -447,13 +447,13 @@ impl Shared {
     fn counted(&self, first: &Identity, count: i64) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *counted {
-            Some((before, seen)) if before.term == first.term => {
+            Some((before, until)) if before.term == first.term => {
                 before.count = before.count.max(count);
-                *seen = Instant::now();
+                *until = Deadline::after(LONG_AGO);
             }
             before => {
                 let record = Record { term: first.term.clone(), count };
-                *before = Some((record, Instant::now()));
+                *before = Some((record, Deadline::after(LONG_AGO)));
             }
         }
     }
@@ -468,7 +468,7 @@ impl Shared {
     /// Whether so little was written since the first was seen last that its count is not in doubt.
     fn knows_the_count(&self) -> bool {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.as_ref().is_some_and(|(_, seen)| seen.elapsed() < LONG_AGO)
+        counted.as_ref().is_some_and(|(_, until)| !until.is_past())
     }
 
     /// Ends everything, in bounded time.

@@ -102,16 +102,7 @@ pub(super) fn blamed(index: usize, err: Error) -> Error {
 
 /// Whether an error is that of a whole quorum, and not of a path.
 pub(super) fn is_of_quorum(err: &Error) -> bool {
-    matches!(
-        err.kind(),
-        ErrorKind::NotSent
-            | ErrorKind::Timeout
-            | ErrorKind::ConnectionLoss
-            | ErrorKind::SessionExpired
-            | ErrorKind::AuthFailed
-            | ErrorKind::Closed
-            | ErrorKind::WrongQuorum
-    )
+    err.is_away() || matches!(err.kind(), ErrorKind::Closed | ErrorKind::WrongQuorum)
 }
 
 /// A batch of paths, as all quorums that answer hold them.

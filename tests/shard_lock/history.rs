@@ -17,6 +17,7 @@ use zkcells::{ConnExt as _, Deadline, Mode, ZkConn};
 
 use crate::support::random::{random, rounds};
 use crate::support::ranges::{Held, Ranges, Verdict};
+use crate::support::shared::{FAULTS, fault_of_server};
 use crate::{TIMEOUT, connect, on_servers, soon};
 
 /// Workers of one system, each with a connection of its own.
@@ -247,32 +248,12 @@ async fn no_two_ranges_overlap_while_servers_die() {
         let root = format!("/{}", fresh_root());
         conns[0].create(&root, "", Mode::Persistent).await.unwrap();
         let crew = Crew::start(&format!("{root}/sys"), conns, &mut rng);
-        let mut faults = [0, 1, 2];
+        let mut faults: Vec<_> = (0..FAULTS).collect();
         rng.shuffle(&mut faults);
         for fault in faults {
             crew.clung().await;
-            let (leader, before) = (ensemble.until_one_leads().await, crew.ranges.count());
-            let follower = (leader + rng.usize(..2)) % 3 + 1;
-            match fault {
-                0 => {
-                    ensemble.stop(follower);
-                    sleep(Duration::from_millis(rng.u64(500..3000))).await;
-                    ensemble.cont(follower);
-                }
-                1 => {
-                    let before = ensemble.held();
-                    ensemble.cut_from_peers(follower);
-                    sleep(Duration::from_millis(rng.u64(2500..4500))).await;
-                    assert!(ensemble.held() > before, "the cut met nothing");
-                    ensemble.join_peers(follower);
-                }
-                _ => {
-                    let old = ensemble.kill_leader().await;
-                    ensemble.until_another_leads(old).await;
-                    ensemble.restart(old);
-                    ensemble.until_serving(old).await;
-                }
-            }
+            let before = crew.ranges.count();
+            fault_of_server(&ensemble, fault, &mut rng).await;
             let goes_on = async {
                 while crew.ranges.count() < before + 10 {
                     sleep(Duration::from_millis(5)).await;

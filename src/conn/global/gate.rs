@@ -9,8 +9,8 @@
 //! ```
 //!
 //! What is for the first alone, as ephemeral nodes are, needs the first, and no mirror's word; then the
-//! gate is open for that only. Calls that only read pass unless they would overtake one that waits. Nobody waits here beyond his own
-//! deadline; the quorums are asked for as long as somebody does.
+//! gate is open for that only. Calls that only read pass unless they would overtake one that waits.
+//! Nobody waits here beyond his own deadline; the quorums are asked for as long as somebody does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

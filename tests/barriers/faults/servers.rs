@@ -12,6 +12,7 @@ use super::scene::{
     Coming, MEETINGS, Meeting, PATIENT, SUFFERS, Scene, Through, all_leave, comes_through,
     comes_through_within, is_told,
 };
+use super::waiting::{are_told_who_is_gone, go_through_with_two_more};
 use crate::support::random::rounds;
 use crate::support::rig::{GRACE, TIMEOUT, connect, side_by_side, soon};
 
@@ -102,23 +103,18 @@ struct Back {
 async fn all_are_lost(Suffering { waits, inside, gate: (gate, waiter) }: Suffering) -> Back {
     let later = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let mut ends = Vec::new();
-    for Waits { scene, faulty, mut others } in waits {
+    for Waits { scene, faulty, others } in waits {
         let (meeting, later) = (scene.meeting, later.clone());
         let end = async move {
             let id = scene.session().await.id();
             match meeting {
                 Meeting::Double => {
                     scene.nothing_left_of(id, TIMEOUT + GRACE).await;
-                    others.push(scene.coming(&scene.third, "m"));
-                    others.push(scene.coming(&scene.third, "z"));
-                    scene.through(others).await;
+                    go_through_with_two_more(&scene, others).await;
                     later.lock().unwrap().push((scene, faulty, Vec::new()));
                 }
                 Meeting::Strict => {
-                    for one in others {
-                        let err = is_told(one, ErrorKind::Broken).await;
-                        assert!(err.detail().unwrap().contains("gone"), "{err}");
-                    }
+                    are_told_who_is_gone(others).await;
                     scene.reset().await;
                     scene.next_ones().await;
                     later.lock().unwrap().push((scene, faulty, Vec::new()));

@@ -78,21 +78,31 @@ pub async fn cut_as_it_opens(scene: Scene, before: usize) {
     scene.out(through).await;
 }
 
+/// Those who waited with one who is gone are told so.
+pub async fn are_told_who_is_gone(others: Vec<Coming>) {
+    for one in others {
+        let err = is_told(one, ErrorKind::Broken).await;
+        assert!(err.detail().unwrap().contains("gone"), "{err}");
+    }
+}
+
+/// Those who wait go through when there are as many as it takes.
+pub async fn go_through_with_two_more(scene: &Scene, mut others: Vec<Coming>) {
+    others.push(scene.coming(&scene.third, "m"));
+    others.push(scene.coming(&scene.third, "z"));
+    scene.through(others).await;
+}
+
 /// What became of one who is lost is told to those who waited with it; who comes then goes through.
 async fn others_without(scene: &Scene, mut others: Vec<Coming>, faulty: Coming, told: ErrorKind) {
     match scene.meeting {
         Meeting::Double => {
             assert!(others.iter().all(|one| !one.is_finished()), "let in by one who is gone");
             is_told(faulty, told).await;
-            others.push(scene.coming(&scene.third, "m"));
-            others.push(scene.coming(&scene.third, "z"));
-            scene.through(others).await;
+            go_through_with_two_more(scene, others).await;
         }
         Meeting::Strict => {
-            for one in others {
-                let err = is_told(one, ErrorKind::Broken).await;
-                assert!(err.detail().unwrap().contains("gone"), "{err}");
-            }
+            are_told_who_is_gone(others).await;
             // It may learn of both at once.
             let own = soon("its end", faulty).await.unwrap().unwrap_err();
             assert!([told, ErrorKind::Broken].contains(&own.kind()), "{own}");
@@ -168,15 +178,10 @@ pub async fn killed(scene: Scene) {
     match scene.meeting {
         Meeting::Double => {
             scene.nothing_left_of(id, TIMEOUT + GRACE).await;
-            others.push(scene.coming(&scene.third, "m"));
-            others.push(scene.coming(&scene.third, "z"));
-            scene.through(others).await;
+            go_through_with_two_more(&scene, others).await;
         }
         Meeting::Strict => {
-            for one in others {
-                let err = is_told(one, ErrorKind::Broken).await;
-                assert!(err.detail().unwrap().contains("gone"), "{err}");
-            }
+            are_told_who_is_gone(others).await;
             scene.reset().await;
             scene.next_ones().await;
         }
