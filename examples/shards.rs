@@ -142,34 +142,35 @@ impl Worker {
     }
 }
 
-/// Processes the rows of a range in the pass that is on, then waits for another pass or a reshard.
+/// Processes the rows of a range, pass by pass, until a reshard is wanted.
 async fn work(name: &'static str, shard: Shard, table: Table) -> ControlFlow<()> {
     let mut passes = table.pass.subscribe();
-    let pass = *passes.borrow_and_update();
-    let (from, to, of) = (shard.from(), shard.to(), shard.of());
-    let due = table.due(&shard, pass);
-    println!("  {name}: [{from:.3}, {to:.3}), one of {of}: {} rows due", due.len());
     let mut stopped = pin!(shard.stopped());
-    for row in due {
-        if !shard.is_valid() {
-            println!("  {name}: lost its range");
-            return ControlFlow::Continue(());
+    loop {
+        let pass = *passes.borrow_and_update();
+        let (from, to, of) = (shard.from(), shard.to(), shard.of());
+        let due = table.due(&shard, pass);
+        println!("  {name}: [{from:.3}, {to:.3}), one of {of}: {} rows due", due.len());
+        for row in due {
+            if !shard.is_valid() {
+                println!("  {name}: lost its range");
+                return ControlFlow::Continue(());
+            }
+            match table.process(row, pass, name, shard.token()) {
+                Processed::Now => {}
+                Processed::Refused => return ControlFlow::Continue(()),
+            }
+            // Work takes its time. Who is asked to reshard gives back the rest.
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+                () = &mut stopped => return ControlFlow::Continue(()),
+            }
         }
-        match table.process(row, pass, name, shard.token()) {
-            Processed::Now => {}
-            Processed::Refused => return ControlFlow::Continue(()),
-        }
-        // Work takes its time. Who is asked to reshard gives back the rest.
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            _ = passes.changed() => {}
             () = &mut stopped => return ControlFlow::Continue(()),
         }
     }
-    tokio::select! {
-        _ = passes.changed() => {}
-        () = stopped => {}
-    }
-    ControlFlow::Continue(())
 }
 
 /// Waits until so many rows are processed in a pass, unless a worker fails before.

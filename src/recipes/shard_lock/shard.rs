@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -49,7 +50,28 @@ fn edge(index: usize, of: usize) -> f64 {
 pub struct Shard {
     held: Arc<Held>,
     facts: Arc<Facts>,
-    stop: Option<watch::Receiver<bool>>,
+    /// Of the run that it is worked on in.
+    call: Option<Call>,
+}
+
+/// The call to end that a run has for the work on a range, and whether that has heard it.
+#[derive(Clone)]
+pub(super) struct Call {
+    stop: watch::Receiver<bool>,
+    heard: Arc<AtomicBool>,
+}
+
+impl Call {
+    /// A call, and how to make it.
+    pub(super) fn channel() -> (watch::Sender<bool>, Self) {
+        let (tell, stop) = watch::channel(false);
+        (tell, Call { stop, heard: Arc::default() })
+    }
+
+    /// Whether the work was told to end, by the run or by whoever wants a reshard.
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::SeqCst)
+    }
 }
 
 /// Where a range is, and who shares its generation.
@@ -63,7 +85,7 @@ pub(super) struct Facts {
 
 impl Shard {
     pub(super) fn new(held: Arc<Held>, facts: Facts) -> Self {
-        Shard { held, facts: Arc::new(facts), stop: None }
+        Shard { held, facts: Arc::new(facts), call: None }
     }
 
     /// The group that it is of.
@@ -155,7 +177,11 @@ impl Shard {
             let view = View::of(&self.held.conn, &self.facts.base, Some(&self.facts.group)).await?;
             Ok(view.is_none_or(|view| view.is_awaited()))
         };
-        self.or_lost(told.await)
+        let wanted = self.or_lost(told.await)?;
+        if wanted {
+            self.heard();
+        }
+        Ok(wanted)
     }
 
     /// Waits until a reshard is wanted, or the range is lost.
@@ -174,15 +200,17 @@ impl Shard {
         loop {
             let waited = tokio::select! {
                 biased;
-                _ = self.lost() => return Ok(()),
+                _ = self.lost() => Ok(true),
                 waited = self.wait_for_change() => self.or_lost(waited),
             };
             match waited {
-                Ok(true) => return Ok(()),
+                Ok(true) => break,
                 Ok(false) => {}
                 Err(err) => bear(err).await?,
             }
         }
+        self.heard();
+        Ok(())
     }
 
     /// Waits until the work is to come to an end: a reshard is wanted, the range is lost, the
@@ -193,22 +221,30 @@ impl Shard {
     ///
     /// Dropping the future changes nothing.
     pub async fn stopped(&self) {
-        let told = async {
-            match self.stop.clone() {
-                // Whoever could tell is gone: then the run was dropped.
-                Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
+        let called = async {
+            match self.call.clone() {
+                // Whoever could call is gone: then the run was dropped.
+                Some(mut call) => drop(call.stop.wait_for(|stop| *stop).await),
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = told => {}
+            () = called => {}
             // Whatever keeps a reshard from being told is met by a look at it behind the work.
             _ = self.requested() => {}
         }
+        self.heard();
     }
 
-    pub(super) fn told_by(&self, stop: watch::Receiver<bool>) -> Self {
-        Shard { stop: Some(stop), ..self.clone() }
+    pub(super) fn called_by(&self, call: Call) -> Self {
+        Shard { call: Some(call), ..self.clone() }
+    }
+
+    /// Notes that whoever works on it knows that it is to end.
+    fn heard(&self) {
+        if let Some(call) = &self.call {
+            call.heard.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Looks, and if nothing is wanted waits for the next change. `true` if a reshard is wanted.
