@@ -169,15 +169,7 @@ impl Shard {
     ///
     /// Those of a listing, as long as it is held.
     pub async fn check(&self) -> Result<bool, Error> {
-        let told = async {
-            let listed = self.held.conn.children(&self.facts.group).await?;
-            if self.is_left(&listed.names)? {
-                return Ok(true);
-            }
-            let view = View::of(&self.held.conn, &self.facts.base, Some(&self.facts.group)).await?;
-            Ok(view.is_none_or(|view| view.is_awaited()))
-        };
-        let wanted = self.or_lost(told.await)?;
+        let wanted = self.or_lost(self.look().await)?;
         if wanted {
             self.heard();
         }
@@ -186,8 +178,8 @@ impl Shard {
 
     /// Waits until a reshard is wanted, or the range is lost.
     ///
-    /// A lost watch costs no more than about a session timeout: then it is looked again. What a
-    /// connection loses meanwhile is borne.
+    /// A lost watch costs no more than about a session timeout: then it is looked again. So it is where
+    /// the session has no room for more watches. What a connection loses meanwhile is borne.
     ///
     /// # Errors
     ///
@@ -247,8 +239,23 @@ impl Shard {
         }
     }
 
-    /// Looks, and if nothing is wanted waits for the next change. `true` if a reshard is wanted.
+    /// Looks, and if nothing is wanted waits for the next change, or for as long as a watch is trusted.
+    /// `true` if a reshard is wanted.
     async fn wait_for_change(&self) -> Result<bool, Error> {
+        match self.wait_by_watches().await {
+            // Without room for them, looks have to do.
+            Err(err) if err.kind() == ErrorKind::TooManyWatches => {
+                let wanted = self.look().await?;
+                if !wanted {
+                    sleep(recheck(&self.held.session)).await;
+                }
+                Ok(wanted)
+            }
+            waited => waited,
+        }
+    }
+
+    async fn wait_by_watches(&self) -> Result<bool, Error> {
         let Facts { base, group, .. } = &*self.facts;
         let conn = &self.held.conn;
         let (members, groups) = (conn.children_watch(group), conn.children_watch(base));
@@ -286,6 +293,18 @@ impl Shard {
             () = sleep(recheck(&self.held.session)) => {}
         }
         Ok(false)
+    }
+
+    /// Whether a reshard is wanted now, as far as the tree tells.
+    async fn look(&self) -> Result<bool, Error> {
+        let Facts { base, group, .. } = &*self.facts;
+        let conn = &self.held.conn;
+        let listed = conn.children(group).await?;
+        if self.is_left(&listed.names)? {
+            return Ok(true);
+        }
+        let view = View::of(conn, base, Some(group)).await?;
+        Ok(view.is_none_or(|view| view.is_awaited()))
     }
 
     /// Whether more of the group are gone than said so. Nodes of those who came too late hide nobody.
