@@ -55,8 +55,8 @@
 //! the path and made it anew.
 //!
 //! A node with a member's name that is of no session, as a copy of the tree has them, is told by whoever
-//! waits for it in its own group; where a published list names it, it holds its range until somebody
-//! deletes it, and [`contenders`](ShardLock::contenders) shows it with the session 0.
+//! leads its group or waits for it there. Where a list of others names it, it holds its range until
+//! somebody deletes it, and [`contenders`](ShardLock::contenders) shows it with the session 0.
 //!
 //! What the path holds stays as it is, but each publication raises its data version: a compare-and-set
 //! on it may have to look again, and one that is tried all the time keeps leaders from publishing.

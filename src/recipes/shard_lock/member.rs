@@ -176,11 +176,8 @@ impl Member {
         let gone = async {
             match member.await? {
                 (None, _) => {}
-                // A copy of the tree makes such of members: it would be waited for without end.
                 (Some(stat), _) if stat.ephemeral_owner == 0 => {
-                    return Err(Error::new(VERB, before, ErrorKind::Unexpected).with_detail(
-                        "it is of no session, so it never ends by itself; delete it",
-                    ));
+                    return Err(of_no_session(before));
                 }
                 (Some(_), watch) => {
                     watch.await;
@@ -258,4 +255,10 @@ impl Member {
             verb: VERB,
         }
     }
+}
+
+/// What a copy of the tree makes of a member: it would be waited for without end.
+fn of_no_session(member: &ZkPath) -> Error {
+    Error::new(VERB, member, ErrorKind::Unexpected)
+        .with_detail("it is of no session, so it never ends by itself; delete it")
 }
