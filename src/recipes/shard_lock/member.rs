@@ -90,8 +90,13 @@ impl Member {
     ) -> Result<Option<ShardGuard>, Error> {
         // Whether the window for members has passed.
         let mut waited = false;
+        // Nobody was there before the first number, so there is nobody to look for.
+        let mut is_first = self.number == 0;
         let (members, zxid, ours) = loop {
-            let looked = self.look(lock, patience, &mut waited).await;
+            let looked = match std::mem::take(&mut is_first) {
+                true => self.lead(lock, patience, &mut waited).await,
+                false => self.look(lock, patience, &mut waited).await,
+            };
             match looked {
                 Ok(Next::Published(members, zxid, ours)) => break (members, zxid, ours),
                 Ok(Next::GiveWay) => {

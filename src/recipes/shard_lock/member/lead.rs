@@ -45,32 +45,38 @@ impl Member {
         patience: Patience,
         waited: &mut bool,
     ) -> Result<Next, Error> {
-        if self.is_next && !*waited {
-            let wait = lock.wait_time;
-            if !wait.is_zero() {
-                self.waiting(patience).pause(wait).await?;
+        loop {
+            if self.is_next && !*waited {
+                let wait = lock.wait_time;
+                if !wait.is_zero() {
+                    self.waiting(patience).pause(wait).await?;
+                }
+                *waited = true;
             }
-            *waited = true;
+            // In one flight: the transaction goes by both, and whatever comes between fails it.
+            let roll = async {
+                match *waited {
+                    true => self.roll().await.map(Some),
+                    false => Ok(None),
+                }
+            };
+            let view = View::of(&self.conn, &self.base, Some(&self.group));
+            let (view, roll) = tokio::try_join!(view, roll)?;
+            let Some(view) = view else { return Err(self.waiting(patience).missing().await) };
+            if let Some(held) = view.held() {
+                (self.is_next, *waited) = (false, false);
+                self.drained(held, patience).await?;
+                return Ok(Next::LookAgain);
+            }
+            if view.is_awaited_before(&self.group) {
+                return Ok(Next::GiveWay);
+            }
+            match roll {
+                Some(roll) if roll.stat.data_length > 0 => return self.published().await,
+                Some(roll) => return self.publish(&view, roll, patience).await,
+                None => self.is_next = true,
+            }
         }
-        let view = View::of(&self.conn, &self.base, Some(&self.group)).await?;
-        let Some(view) = view else { return Err(self.waiting(patience).missing().await) };
-        if let Some(held) = view.held() {
-            (self.is_next, *waited) = (false, false);
-            self.drained(held, patience).await?;
-            return Ok(Next::LookAgain);
-        }
-        if view.is_awaited_before(&self.group) {
-            return Ok(Next::GiveWay);
-        }
-        if !*waited {
-            self.is_next = true;
-            return Ok(Next::LookAgain);
-        }
-        let roll = self.roll().await?;
-        if roll.stat.data_length > 0 {
-            return self.published().await;
-        }
-        self.publish(&view, roll, patience).await
     }
 
     /// Who is in the own group: those who are there by their session. The range of anybody else would be
