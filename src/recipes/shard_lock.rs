@@ -115,7 +115,8 @@ const WAIT_TIME: Duration = Duration::from_millis(500);
 /// ```
 ///
 /// Each acquire is a member for itself: one connection may hold several ranges.
-/// [`run`](Self::run) is the loop around it.
+/// [`run`](Self::run) is the loop around it, and `cargo run --example shards` shows it at work on a table:
+/// one worker dies, one joins, and each row is processed once.
 ///
 /// After `shard-lock` (Manuel Valls, 2017).
 #[derive(Clone, Debug)]
