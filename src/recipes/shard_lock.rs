@@ -171,7 +171,10 @@ impl ShardLock {
         self.acquire_with(Patience::Endless).await
     }
 
-    /// Waits for a range, at most for `wait` in all.
+    /// Waits for a range, at most for `wait` in all: for the end of older ranges, and for others to join.
+    ///
+    /// Whoever leads waits for the [wait time](Self::with_wait_time) behind the end of older ranges, so
+    /// with less than that in `wait` nobody gets a range who comes alone.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {

@@ -52,7 +52,8 @@ impl ShardLock {
         for round in 0..ROUNDS {
             pause::after(round, patience.remaining()).await;
             if by.is_some_and(Deadline::is_past) {
-                return Err(Error::new(VERB, base, ErrorKind::Timeout));
+                return Err(Error::new(VERB, base, ErrorKind::Timeout)
+                    .with_detail("there was no time left to join others"));
             }
             // A session that ended in an earlier round is not known by then.
             let session = session_of(&self.conn, base, by).await?;

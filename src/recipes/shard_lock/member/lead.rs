@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 
-use super::{Member, Next, of_no_session};
+use super::{Member, Next, late, of_no_session};
 use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
 use crate::node::{Children, Mode, Stat, Version};
@@ -49,7 +49,8 @@ impl Member {
             if self.is_next && !*waited {
                 let wait = lock.wait_time;
                 if !wait.is_zero() {
-                    self.waiting(patience).pause(wait).await?;
+                    let why = || format!("it leads, and waits {wait:?} for others to join");
+                    self.waiting(patience).pause(wait).await.map_err(|err| late(err, why))?;
                 }
                 *waited = true;
             }
@@ -108,13 +109,9 @@ impl Member {
         let holder = held.path.child(any);
         let waiting = self.waiting(patience);
         let woken = waiting.for_end_of(&holder, holders.len()).await;
-        woken.map(drop).map_err(|err| match err.kind() {
-            ErrorKind::Timeout => {
-                let why = format!("{} in {}", holders.len(), held.path.name());
-                err.with_detail(format!("{why} hold older ranges, one of them {any}"))
-            }
-            _ => err,
-        })
+        let (count, group) = (holders.len(), held.path.name());
+        let why = || format!("{count} in {group} hold older ranges, one of them {any}");
+        woken.map(drop).map_err(|err| late(err, why))
     }
 
     async fn publish(
