@@ -118,7 +118,7 @@ impl ShardLock {
         view.tidy(conn).await;
         let is_behind = view.held().is_some();
         let Some(group) = view.awaiting() else {
-            let group = view.next(base)?;
+            let group = view.next(base);
             let steps = Multi::new()
                 // Nobody has published since, so no list was ever of a group with this number.
                 .check(base, Version::Exact(view.base.version))

@@ -192,20 +192,30 @@ async fn a_protected_member_is_a_member() {
     assert_eq!(all[0].path, other);
 }
 
+/// Numbers of groups mean nothing behind their end; those of members are stored.
 #[tokio::test]
-async fn the_last_numbers_are_used_and_none_behind_them() {
-    // Of groups.
+async fn behind_the_last_number_groups_begin_anew_and_members_do_not() {
     let quorum = MemoryQuorum::new();
     let (conn, lock) = worker(&quorum);
     conn.create(BASE, "", Mode::Persistent).await.unwrap();
     conn.create("/sys/group-2147483647", "", Mode::Persistent).await.unwrap();
     let held = lock.acquire().await.unwrap();
     assert_eq!(held.node().parent().unwrap().name(), "group-2147483647");
+    // The next number is taken, and there is none behind it.
     quorum.set_sequence(BASE, i32::MAX).unwrap();
     let (_other, second) = worker(&quorum);
-    let err = second.acquire().await.unwrap_err();
-    assert!(err.to_string().contains("used up"), "{err}");
-    held.release().await;
+    let mut next = Box::pin(second.acquire());
+    assert!(next.as_mut().now_or_never().is_none(), "beside the holder");
+    assert!(held.check().await.unwrap(), "somebody waits");
+    held.ack().await;
+    let shard = next.await.unwrap();
+    assert_eq!(shard.node().parent().unwrap().name(), "group-0000000000");
+    shard.release().await;
+    // By now a server would give negative numbers.
+    quorum.set_sequence(BASE, i32::MIN + 5).unwrap();
+    let shard = lock.acquire().await.unwrap();
+    assert_eq!(shard.node().parent().unwrap().name(), "group-0000000005");
+    shard.release().await;
     // Of members.
     let quorum = MemoryQuorum::new();
     let (conn, lock) = worker(&quorum);
