@@ -456,3 +456,30 @@ async fn dropping_an_ensemble_ends_its_servers() {
     drop(ensemble);
     servers::ask(&addr, "srvr").await.unwrap_err();
 }
+
+/// Whoever starts cells under a lock, or reads what their starter prints, need not wait for their end.
+#[test]
+fn servers_keep_nothing_open_of_whoever_starts_them() {
+    let run = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(fresh_root());
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::write(run.join("map"), "one 1").unwrap();
+    let script = |line: &str| {
+        let mut script = std::process::Command::new("bash");
+        script.args(["-c", line]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        script.env("ZKCELLS_RUN", &run).env("ZKCELLS_MAP", run.join("map"));
+        script.output().unwrap()
+    };
+    let up = script(r#"exec 7>"$ZKCELLS_RUN/held"; cells/up"#);
+    let pid = std::fs::read_to_string(run.join("one/1/pid")).unwrap();
+    let open: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", pid.trim()))
+        .unwrap()
+        .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+        .collect();
+    let down = script("cells/down");
+    std::fs::remove_dir_all(&run).unwrap();
+    assert!(up.status.success() && down.status.success(), "{up:?} {down:?}");
+    let log = run.join("one/1/server.log");
+    assert!(open.contains(&log), "{open:?}");
+    let theirs = ["held", "lock"].map(|name| run.join(name));
+    assert!(!open.iter().any(|file| theirs.contains(file)), "{open:?}");
+}
