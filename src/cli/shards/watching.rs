@@ -63,3 +63,43 @@ impl Watching {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::StreamExt as _;
+
+    use super::*;
+    use crate::conn::MemoryConn;
+    use crate::error::ErrorKind;
+    use crate::node::Mode;
+    use crate::request::Op;
+    use crate::spy::Spy;
+
+    /// What is told of a cell whose first watch meets an error of this kind.
+    fn told(kind: ErrorKind) -> (Arc<Spy>, impl Stream<Item = Result<(), Error>> + Send) {
+        let mut first = true;
+        let spy = Arc::new(Spy::meddling(MemoryConn::new(), move |request, _| {
+            let meets = matches!(request.op, Op::WatchTree) && std::mem::take(&mut first);
+            meets.then(|| request.error(kind))
+        }));
+        (spy.clone(), changes(spy, ZkPath::new("/sys").unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_cell_that_was_away_is_watched_when_it_is_back() {
+        let (conn, told) = told(ErrorKind::NotSent);
+        let mut told = std::pin::pin!(told);
+        assert_eq!(told.next().await.unwrap().unwrap_err().kind(), ErrorKind::NotSent);
+        told.next().await.unwrap().unwrap();
+        conn.create("/sys", "", Mode::Persistent).await.unwrap();
+        told.next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_another_try_would_meet_as_well_is_told_once() {
+        let (_conn, told) = told(ErrorKind::NoAuth);
+        let told: Vec<_> = told.collect().await;
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].as_ref().unwrap_err().kind(), ErrorKind::NoAuth);
+    }
+}
