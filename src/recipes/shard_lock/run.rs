@@ -39,8 +39,8 @@ impl ShardLock {
     /// The work is told to end when a reshard is wanted or `stop` comes, and is waited for: two of them
     /// never run at once here, and work that does not listen holds everybody up. Work that was told so
     /// ([`Shard::stopped`], [`Shard::requested`], [`Shard::check`]) may have left something, so its
-    /// `Break` ends nothing: it is done again on the next range, or on the same one if nobody wants a
-    /// reshard any more. When the range is lost the work is dropped at its next await, and another
+    /// `Break` ends nothing and its range is released without a word: it is done again on the next range,
+    /// or on the same one if nobody wants a reshard any more. When the range is lost the work is dropped at its next await, and another
     /// range is acquired. What it may not do behind a loss without an await between it asks
     /// [`Shard::is_valid`], does by [`Shard::multi`], or marks with [`Shard::token`].
     ///
@@ -160,6 +160,11 @@ impl ShardLock {
             };
             // How it is given back is nothing to what was done while it was held.
             match (wanted, ended) {
+                // Whoever left something for it, and dies before the next range, did not say it was done.
+                (Some(Ok(true)), _) if was_told => {
+                    let _ = guard.release().await;
+                    return Ok(None);
+                }
                 (Some(Ok(true)), _) => {
                     let _ = guard.ack().await;
                     return Ok(None);

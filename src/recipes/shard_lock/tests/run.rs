@@ -108,6 +108,37 @@ async fn work_that_was_told_to_end_is_done_again_if_nobody_wants_a_reshard_any_m
     assert_eq!(turns[0], turns[1], "nobody was disturbed for it");
 }
 
+/// Whoever dies between the ranges leaves what it had not done to those who stay.
+#[tokio::test]
+async fn work_that_was_cut_short_for_a_reshard_is_not_said_to_be_done() {
+    let quorum = MemoryQuorum::new();
+    let (conn, stays) = worker(&quorum);
+    let (_other, dies) = worker(&quorum);
+    let dies = tokio::spawn(async move {
+        dies.run(std::future::pending(), |shard| async move {
+            shard.stopped().await;
+            ControlFlow::Break(())
+        })
+        .await
+    });
+    let stays = stays.acquire().await.unwrap();
+    assert_eq!(stays.of(), 2);
+    let group = stays.node().parent().unwrap();
+    let (_third, newcomer) = worker(&quorum);
+    let mut newcomer = Box::pin(newcomer.acquire());
+    assert!(newcomer.as_mut().now_or_never().is_none());
+    let own = stays.node().name().to_owned();
+    let alone = async || {
+        let left = names(&conn, group.as_str()).await;
+        left.iter().filter(|name| name.starts_with("node-")).eq([&own])
+    };
+    until(alone).await;
+    dies.abort();
+    drop(newcomer);
+    until(async || names(&conn, BASE).await == [group.name()]).await;
+    assert!(stays.check().await.unwrap(), "its part was taken for done");
+}
+
 #[tokio::test]
 async fn a_run_goes_on_behind_a_loss_and_never_twice_at_once() {
     let quorum = MemoryQuorum::new();
