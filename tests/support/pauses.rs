@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 /// The pause between two writes of a writer.
 const BETWEEN: Duration = Duration::from_millis(5);
+/// The same of a worker: while one is stopped, the others go on.
+const BETWEEN_WORK: Duration = Duration::from_millis(15);
 /// How long workers wait for others to join.
 const WAIT_TIME: Duration = Duration::from_millis(50);
 
@@ -93,7 +95,7 @@ pub async fn work(servers: &str, path: &str, file: &Path) {
         while guard.is_valid() {
             write_both(&register, guard.token(), file).await;
             tokio::select! {
-                () = tokio::time::sleep(BETWEEN) => {}
+                () = tokio::time::sleep(BETWEEN_WORK) => {}
                 _ = &mut asked => break,
             }
         }
@@ -184,6 +186,17 @@ impl Writer {
 
     fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has written.
+    fn lines(&self, file: &Path) -> impl Iterator<Item = Value> {
+        let pid = i64::from(self.pid());
+        lines(file).into_iter().filter(move |line| number(line, "pid") == pid)
+    }
+
+    /// How often it has said that it was lost.
+    fn losses(&self, file: &Path) -> usize {
+        self.lines(&beside(file, "lost")).count()
     }
 
     fn signal(&self, signal: Signal) {
@@ -294,23 +307,31 @@ pub fn kill(mut writers: Vec<Writer>, file: &Path) -> Vec<Duration> {
 /// Stops whoever holds until another one does and has written, again and again. Whoever is continued
 /// gets `rest` to do what it may, if it does not say that it has noticed.
 pub fn pause(writers: &[Writer], file: &Path, pauses: usize, rest: Option<Duration>) -> Outcome {
-    let lost = beside(file, "lost");
     let mut held = Vec::new();
-    for n in 0..pauses {
+    while held.len() < pauses {
         let before = held.last().copied().unwrap_or_default();
         // Anywhere between two writes, when it has settled.
-        let (place, czxid) = holder(writers, file, before, 20 + n % 7);
+        let (place, czxid) = holder(writers, file, before, 20 + held.len() % 7);
         let writer = &writers[place];
-        let losses = lines(&lost).len();
+        let losses = writer.losses(file);
         writer.signal(Signal::STOP);
         until_others_have_written(file, czxid, 6);
         writer.signal(Signal::CONT);
-        match rest {
-            Some(rest) => std::thread::sleep(rest),
-            None => until("it does not notice", || (lines(&lost).len() > losses).then_some(())),
+        let lost = match rest {
+            Some(rest) => {
+                std::thread::sleep(rest);
+                true
+            }
+            None => until("it does not notice", || {
+                let goes_on = writer.lines(file).any(|line| number(&line, "czxid") > czxid);
+                let lost = writer.losses(file) > losses;
+                (lost || goes_on).then_some(lost)
+            }),
+        };
+        // Whoever had just given it back when it was stopped has lost nothing.
+        if lost {
+            held.push(czxid);
         }
-        held.push(czxid);
-        assert_eq!(held.len(), n + 1);
     }
     let written = lines(file);
     let mut outcome = Outcome { pauses, lines: written.len(), ..Outcome::default() };
