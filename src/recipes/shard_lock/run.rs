@@ -39,10 +39,11 @@ impl ShardLock {
     /// The work is told to end when a reshard is wanted or `stop` comes, and is waited for: two of them
     /// never run at once here, and work that does not listen holds everybody up. Work that was told so
     /// ([`Shard::stopped`], [`Shard::requested`], [`Shard::check`]) may have left something, so its
-    /// `Break` ends nothing and its range is released without a word: it is done again on the next range,
-    /// or on the same one if nobody wants a reshard any more. When the range is lost the work is dropped at its next await, and another
-    /// range is acquired. What it may not do behind a loss without an await between it asks
-    /// [`Shard::is_valid`], does by [`Shard::multi`], or marks with [`Shard::token`].
+    /// `Break` ends nothing, and its range is released without a word: it is done again on the next
+    /// range, or on the same one if nobody wants a reshard any more. When the range is lost the work is
+    /// dropped at its next await, and another range is acquired. What it may not do behind a loss without
+    /// an await between it asks [`Shard::is_valid`], does by [`Shard::multi`], or marks with
+    /// [`Shard::token`].
     ///
     /// So rows come to the work until they are done, and some of them more than once: it marks what is
     /// done.

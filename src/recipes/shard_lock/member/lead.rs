@@ -73,17 +73,21 @@ impl Member {
                 return Ok(Next::GiveWay);
             }
             match roll {
-                Some(roll) if roll.stat.data_length > 0 => return self.published().await,
-                Some(roll) => return self.publish(&view, roll, patience).await,
+                Some(None) => return self.published().await,
+                Some(Some(roll)) => return self.publish(&view, roll, patience).await,
                 None => self.is_next = true,
             }
         }
     }
 
     /// Who is in the own group: those who are there by their session. The range of anybody else would be
-    /// nobody's, and its holder waited for without end.
-    async fn roll(&self) -> Result<Roll, Error> {
+    /// nobody's, and its holder waited for without end. `None` if it is published.
+    async fn roll(&self) -> Result<Option<Roll>, Error> {
         let Children { names, stat } = self.conn.children(&self.group).await?;
+        // Somebody else has published it: then that list counts.
+        if stat.data_length > 0 {
+            return Ok(None);
+        }
         let mut nodes = Nodes::of(&self.group, &names)?.members;
         let paths = nodes.iter().map(|(name, _)| self.group.child(name));
         let others: Vec<ZkPath> = paths.filter(|path| *path != self.path).collect();
@@ -99,7 +103,7 @@ impl Member {
             }
         }
         nodes.retain(|(name, _)| !gone.contains(&name.as_str()));
-        Ok(Roll { stat, members: nodes.into_iter().map(|(_, number)| number).collect() })
+        Ok(Some(Roll { stat, members: nodes.into_iter().map(|(_, number)| number).collect() }))
     }
 
     /// Waits for the end of one who holds a range of another group.
