@@ -1,10 +1,15 @@
 //! The shard lock: what simultaneous workers cost the server, and how long until all have a range.
 //!
-//! `eval "$(cells/up)"; cargo bench --bench shards`
+//! `eval "$(cells/up)"; cargo bench --features testing --bench shards`
 //!
-//! Packets are those that the server has received, by its word `srvr`, from before the first join until all
-//! ranges are assigned; pings and renewals of the time in which leaders wait for others are in them. The
-//! original's, for comparison: 12 for one worker, 19 each for 2, 25 for 4, 30 for 8, 46 for 16.
+//! All is counted from before the first join until all ranges are assigned. Operations are the requests that
+//! reach the server, by a proxy before it, each step of a transaction and each read of many for itself; of the
+//! original, for which each request is one, the same was counted. Packets are what the server has received,
+//! by its word `srvr`; pings and renewals of the time in which leaders wait for others are in both. Times and
+//! packets are of rounds without the proxy.
+//!
+//! The goal is that all together is linear in the number of workers at worst: what each of them costs must not
+//! grow with that. For the original it is about quadratic.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,14 +19,30 @@ use futures::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use zkcells::recipes::ShardLock;
+use zkcells::testing::proxy::{Direction, FaultProxy};
 use zkcells::{Cells, Conn as _, ConnExt as _, Mode, SessionOptions, ZkConn, ZkPath, tree};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 const ROUNDS: usize = 5;
-const WORKERS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+/// How many come at once, and what each of so many costs the original in operations, as far as that was measured.
+const WORKERS: [(usize, Option<u32>); 7] = [
+    (1, Some(12)),
+    (2, Some(19)),
+    (4, Some(25)),
+    (8, Some(30)),
+    (16, Some(46)),
+    (32, None),
+    (64, None),
+];
 /// Long enough for 64 to join.
 const WAIT_TIME: Duration = Duration::from_millis(500);
+
+/// What one round took.
+struct Round {
+    packets: f64,
+    millis: f64,
+}
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
@@ -38,44 +59,96 @@ async fn run() -> Result<(), Failure> {
     let root = format!("/bench-shards-{}", std::process::id());
     let conn = connect(&server).await?;
     conn.create(&root, "", Mode::Persistent).await?;
-    println!("medians of {ROUNDS} rounds, wait time {WAIT_TIME:?}");
-    println!(
-        "{:>7} {:>9} {:>9} {:>22} {:>22}",
-        "workers", "packets", "each", "last join to all, ms", "beside wait time, ms"
-    );
-    for workers in WORKERS {
-        let mut rounds = Vec::new();
-        for round in 0..ROUNDS {
-            rounds.push(together(&server, &format!("{root}/{workers}-{round}"), workers).await?);
-        }
-        let packets = median(rounds.iter().map(|round| round.0).collect());
-        let took = median(rounds.iter().map(|round| round.1).collect());
-        println!(
-            "{workers:>7} {packets:>9.0} {:>9.1} {took:>22.1} {:>22.1}",
-            packets / workers as f64,
-            took - WAIT_TIME.as_secs_f64() * 1e3
-        );
-    }
+    let done = measure(&server, &root).await;
     tree::remove_all(&conn, &root).await?;
     conn.close().await?;
+    done
+}
+
+async fn measure(server: &str, root: &str) -> Result<(), Failure> {
+    println!(
+        "medians of {ROUNDS} rounds, wait time {WAIT_TIME:?}; operations and packets are those of each worker"
+    );
+    println!(
+        "{:>7} {:>11} {:>15} {:>8} {:>22} {:>22}",
+        "workers",
+        "operations",
+        "the original's",
+        "packets",
+        "last join to all, ms",
+        "beside wait time, ms"
+    );
+    let mut costs = Vec::new();
+    for (workers, original) in WORKERS {
+        let each = |count: f64| count / workers as f64;
+        let (mut operations, mut rounds) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            let path = format!("{root}/{workers}-{round}");
+            rounds.push(together(server, &path, workers).await?);
+            operations.push(counted(server, &format!("{path}-counted"), workers).await?);
+        }
+        let operations = each(median(operations));
+        let packets = each(median(rounds.iter().map(|round| round.packets).collect()));
+        let millis = median(rounds.iter().map(|round| round.millis).collect());
+        println!(
+            "{workers:>7} {operations:>11.1} {:>15} {packets:>8.1} {millis:>22.1} {:>22.1}",
+            original.map_or("-".to_owned(), |each| each.to_string()),
+            millis - WAIT_TIME.as_secs_f64() * 1e3
+        );
+        costs.push((workers, operations, packets));
+    }
+    if let (Some(one), Some(all)) = (costs.first(), costs.last()) {
+        println!(
+            "of {} workers each costs {:.2} × the operations of one alone and {:.2} × its packets; the \
+             goal is linear at worst: bounded, however many there are",
+            all.0,
+            all.1 / one.1,
+            all.2 / one.2
+        );
+    }
     Ok(())
 }
 
-/// The packets of so many workers who come at once, and the time from the last one's call to the last
-/// one's range, in milliseconds.
-async fn together(server: &str, path: &str, workers: usize) -> Result<(f64, f64), Failure> {
+/// The packets of so many workers who come at once, and the time from the last one's call to the last one's
+/// range.
+async fn together(server: &str, path: &str, workers: usize) -> Result<Round, Failure> {
     let conns = try_join_all((0..workers).map(|_| connect(server))).await?;
-    let before = packets(server).await?;
+    let (before, start) = (packets(server).await?, Instant::now());
+    assign(&conns, path, async || {
+        let millis = start.elapsed().as_secs_f64() * 1e3;
+        Ok(Round { packets: packets(server).await? - before, millis })
+    })
+    .await
+}
+
+/// Their operations.
+async fn counted(server: &str, path: &str, workers: usize) -> Result<f64, Failure> {
+    let proxy = FaultProxy::to(server).await?;
+    let at = proxy.addr();
+    let conns = try_join_all((0..workers).map(|_| connect(&at))).await?;
+    proxy.clear_log();
+    assign(&conns, path, async || {
+        let log = proxy.log();
+        let requests = log.iter().filter(|entry| entry.direction == Direction::ToServer);
+        Ok(requests.map(|entry| entry.paths.len().max(1) as f64).sum())
+    })
+    .await
+}
+
+/// Has all come at once, and tells what `look` sees when each has its range.
+async fn assign<T>(
+    conns: &[Arc<ZkConn>],
+    path: &str,
+    look: impl AsyncFnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let locks: Vec<ShardLock> = conns
         .iter()
         .map(|conn| ShardLock::new(conn.clone(), path).with_wait_time(WAIT_TIME))
         .collect();
-    let start = Instant::now();
     let shards = try_join_all(locks.iter().map(ShardLock::acquire)).await?;
-    let took = start.elapsed().as_secs_f64() * 1e3;
-    let packets = packets(server).await? - before;
-    if shards.iter().any(|shard| shard.of() != workers) {
-        return Err(format!("{workers} workers did not come at once").into());
+    let seen = look().await?;
+    if shards.iter().any(|shard| shard.of() != conns.len()) {
+        return Err(format!("{} workers did not come at once", conns.len()).into());
     }
     for shard in shards {
         shard.ack().await;
@@ -83,7 +156,7 @@ async fn together(server: &str, path: &str, workers: usize) -> Result<(f64, f64)
     for conn in conns {
         conn.close().await?;
     }
-    Ok((packets, took))
+    Ok(seen)
 }
 
 async fn connect(server: &str) -> Result<Arc<ZkConn>, Failure> {

@@ -5,11 +5,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use zkcells::recipes::ShardLock;
 use zkcells::testing::cells::{LocalCells, fresh_root};
-use zkcells::{ConnExt as _, Mode, SessionOptions, ZkConn};
+use zkcells::{Mode, SessionOptions, ZkConn, tree};
 
 /// A directory with a configuration, which goes away with the value.
 struct Cells {
@@ -309,48 +310,90 @@ fn sessions_are_closed_on_every_way_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_of_shards_draws_each_change() {
-    watched_shards(&["shards", "--watch"], ["nobody", "[0, 1)"]).await;
+    let zk = Cells::plain();
+    let drawn = Drawn::of(&zk, &["shards", "--watch"]).await;
+    drawn.as_held_and_free(["nobody", "[0, 1)"]).await;
+    assert_eq!(drawn.end(), "");
 }
 
 /// Whoever reads it line by line is not one change late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_of_shards_as_json_ends_the_line_with_each_change() {
-    let free = r#""workers":[]}"#;
-    watched_shards(&["--json", "shards", "--watch"], [free, r#""holds":true,"index":0"#]).await;
+    let zk = Cells::plain();
+    let drawn = Drawn::of(&zk, &["--json", "shards", "--watch"]).await;
+    drawn.as_held_and_free([r#""workers":[]}"#, r#""holds":true,"index":0"#]).await;
+    assert_eq!(drawn.end(), "");
 }
 
-/// What is drawn while nobody holds a range, while somebody does, and behind that.
-async fn watched_shards(args: &[&str], [free, held]: [&str; 2]) {
-    let (zk, root) = (Cells::plain(), fresh_root());
-    let conn = ZkConn::connect(&zk.nyc, SessionOptions::default()).await.unwrap();
-    conn.create("/zk", "", Mode::Persistent).await.ok();
-    conn.create("/zk/nyc", "", Mode::Persistent).await.ok();
-    conn.create(format!("/zk/nyc/{root}"), "", Mode::Persistent).await.unwrap();
-    let path = format!("/zk/nyc/{root}/sys");
-    let mut child = zk.zk(&[args, &[&*path]].concat()).stdout(Stdio::piped()).spawn().unwrap();
-    let (tell, told) = std::sync::mpsc::channel();
-    let output = child.stdout.take().unwrap();
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if tell.send(line).is_err() {
-                break;
-            }
-        }
+/// Whoever watches several systems is not to lose sight of one because of the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_of_shards_goes_on_beside_cells_that_are_away() {
+    let (_held, silent) = silent();
+    let zk = Cells::new(|nyc, _| {
+        format!(r#"{{"nyc": "{nyc}", "refuses": "127.0.0.1:1", "silent": "{silent}"}}"#)
     });
-    let until = |what: &str| loop {
-        let line = told.recv_timeout(Duration::from_secs(20));
-        if line.unwrap_or_else(|_| panic!("{what} is not drawn")).contains(what) {
-            break;
-        }
-    };
-    tokio::task::block_in_place(|| until(free));
-    let shards = ShardLock::new(conn, &path).with_wait_time(Duration::from_millis(20));
-    let shard = shards.acquire().await.unwrap();
-    tokio::task::block_in_place(|| until(held));
-    shard.release().await;
-    tokio::task::block_in_place(|| until(free));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // The silent one is waited for longer than this test waits for a picture.
+    let options = ["--timeout", "60s", "shards", "--watch", "/zk/refuses/sys", "/zk/silent/sys"];
+    let drawn = Drawn::of(&zk, &options).await;
+    drawn.as_held_and_free(["nobody", "[0, 1)"]).await;
+    let errors = drawn.end();
+    assert!(errors.starts_with("zk: shards /zk/refuses/sys: not sent: no server"), "{errors}");
+}
+
+/// A watch of a system, among others, as it is drawn line by line.
+struct Drawn {
+    child: Child,
+    lines: Receiver<String>,
+    shards: ShardLock,
+}
+
+impl Drawn {
+    async fn of(zk: &Cells, args: &[&str]) -> Drawn {
+        let path = format!("/zk/nyc/{}", fresh_root());
+        let conn = ZkConn::connect(&zk.nyc, SessionOptions::default()).await.unwrap();
+        tree::create_all(&conn, &path, "", Mode::Persistent).await.unwrap();
+        let path = format!("{path}/sys");
+        let mut child = zk.zk(&[args, &[&*path]].concat());
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (tell, lines) = std::sync::mpsc::channel();
+        let output = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let shards = ShardLock::new(conn, &path).with_wait_time(Duration::from_millis(20));
+        Drawn { child, lines, shards }
+    }
+
+    fn until(&self, what: &str) {
+        tokio::task::block_in_place(|| {
+            loop {
+                let line = self.lines.recv_timeout(Duration::from_secs(20));
+                if line.unwrap_or_else(|_| panic!("{what} is not drawn")).contains(what) {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// What is drawn while nobody holds a range, while somebody does, and behind that.
+    async fn as_held_and_free(&self, [free, held]: [&str; 2]) {
+        self.until(free);
+        let shard = self.shards.acquire().await.unwrap();
+        self.until(held);
+        shard.release().await;
+        self.until(free);
+    }
+
+    /// What was said on standard error.
+    fn end(mut self) -> String {
+        self.child.kill().unwrap();
+        let output = tokio::task::block_in_place(|| self.child.wait_with_output()).unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    }
 }
 
 fn await_session(zk: &Cells, millis: &str) {

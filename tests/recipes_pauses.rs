@@ -30,19 +30,25 @@ const TICK: Duration = Duration::from_millis(250);
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 4] = [
+const TESTS: [Test; 5] = [
     ("a_holder_that_was_paused_past_its_session_writes_once_more_at_most", checked),
     ("a_holder_that_does_not_look_is_caught", unchecked),
     ("a_holder_that_was_killed_is_followed_when_its_session_ends", killed),
+    ("a_worker_that_was_paused_past_its_session_writes_once_more_at_most", workers),
     ("kazoos_holders_in_the_same_rig", kazoo),
 ];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [role, servers, path, file, looks] = args.as_slice()
-        && role == "--writer"
-    {
-        return be_a_writer(servers, path, Path::new(file), looks);
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--writer", servers, path, file, looks] => {
+            let looks = if looks == "each-time" { Looks::EachTime } else { Looks::Seldom };
+            return be(pauses::write(servers, path, Path::new(file), looks));
+        }
+        ["--worker", servers, path, file] => {
+            return be(pauses::work(servers, path, Path::new(file)));
+        }
+        _ => {}
     }
     let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted =
@@ -68,12 +74,12 @@ fn main() -> ExitCode {
     code
 }
 
-fn be_a_writer(servers: &str, path: &str, file: &Path, looks: &str) -> ExitCode {
+/// Is one of the processes.
+fn be(writer: impl Future<Output = ()>) -> ExitCode {
     // Whoever started it may be killed: then this ends, too, stopped or not.
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
-    let looks = if looks == "each-time" { Looks::EachTime } else { Looks::Seldom };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(pauses::write(servers, path, file, looks));
+    runtime.block_on(writer);
     ExitCode::SUCCESS
 }
 
@@ -106,6 +112,18 @@ fn unchecked() {
     let outcome = drill("unchecked", Looks::Seldom, rounds(2, 20));
     assert_eq!(outcome.stale_taken, 0, "{outcome}");
     assert!(outcome.stale.iter().any(|stale| *stale > 1), "{outcome:?}");
+}
+
+/// Three who divide a system, and one of those who hold a range is stopped: the others go on without it.
+fn workers() {
+    let (servers, path, file) = place("workers");
+    let workers: Vec<_> = (0..3).map(|_| Writer::start_worker(&servers, &path, &file)).collect();
+    let outcome = pause(&workers, &file, rounds(3, 100), None);
+    println!("workers: {outcome}");
+    assert_eq!(outcome.stale_taken, 0, "{outcome}");
+    assert!(outcome.stale.iter().all(|stale| *stale <= 1), "{outcome:?}");
+    // Each one that was lost wrote once more to the register.
+    assert!(outcome.refused >= outcome.pauses && outcome.taken > 50, "{outcome}");
 }
 
 fn killed() {

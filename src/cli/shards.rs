@@ -1,26 +1,28 @@
 //! `zk shards`: who holds which range of a system, drawn as a bar.
 
+mod bar;
+mod watching;
+
 use std::io::IsTerminal as _;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use futures::future::select_all;
+use futures::stream::{StreamExt as _, select_all};
 use serde::Serialize;
 
 use crate::conn::ConnExt as _;
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
 use crate::recipes::{ShardContender, shard_contenders};
-use crate::watch::TreeWatch;
 
+use self::bar::bar;
+use self::watching::changes;
 use super::context::{Context, Missing};
 use super::output::{Stop, table};
 use super::target;
 
 const VERB: &str = "shards";
-
-/// How many characters [0, 1) has in a bar.
-const WIDTH: usize = 60;
 
 /// Changes that come together are drawn together.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -106,77 +108,100 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// A system that is drawn.
+struct Drawn {
+    path: ZkPath,
+    /// Whether it can be; `None` while that is not known yet.
+    seen: Option<Result<(), Error>>,
+}
+
+impl Drawn {
+    fn is_there(&self) -> bool {
+        matches!(self.seen, Some(Ok(())))
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(self.seen, Some(Err(_)))
+    }
+
+    /// Whether what was seen of it makes another picture: that a cell is still away does not.
+    fn is_changed_by(&mut self, seen: Result<(), Error>) -> bool {
+        let is_changed = seen.is_ok() || !self.has_failed();
+        self.seen = Some(seen);
+        is_changed
+    }
+}
+
 pub(super) async fn run(context: &mut Context, args: Shards) -> Result<(), Stop> {
     let missing = Missing::ignored_if(args.force);
     let targets = target::resolve(context, VERB, &args.paths, missing).await;
-    let paths: Vec<ZkPath> = targets.into_iter().map(|target| target.path).collect();
-    if !args.watch {
-        return draw(context, &paths, Absent::IsTold(missing)).await;
+    let seen = (!args.watch).then_some(Ok(()));
+    let systems = targets.into_iter().map(|target| Drawn { path: target.path, seen: seen.clone() });
+    match args.watch {
+        true => watch(context, systems.collect()).await,
+        false => draw(context, &systems.collect::<Vec<_>>(), Absent::IsTold(missing)).await,
     }
-    // The watches stand before the first look, so nothing is missed between the two.
-    let mut trees = Vec::new();
-    for path in &paths {
-        trees.push(watched(context, path).await?);
-    }
+}
+
+/// Draws the systems at each change, for as long as one of them can be watched. They are watched before
+/// the first look, so nothing is missed between the two, and none waits for another.
+async fn watch(context: &mut Context, mut systems: Vec<Drawn>) -> Result<(), Stop> {
+    let each = systems.iter().enumerate().map(|(number, system)| {
+        changes(context.conn.clone(), system.path.clone()).map(move |seen| (number, seen)).boxed()
+    });
+    let mut changes = select_all(each);
     let clears = std::io::stdout().is_terminal() && !context.out.is_json();
-    loop {
+    let mut pictures = 0_u64;
+    while let Some(change) = changes.next().await {
+        let mut news = vec![change];
+        // However many there are, they are one picture.
+        let mut end = pin!(tokio::time::sleep(TOGETHER));
+        loop {
+            tokio::select! {
+                () = &mut end => break,
+                Some(more) = changes.next() => news.push(more),
+            }
+        }
+        let mut is_changed = false;
+        for (number, seen) in news {
+            is_changed |= systems.get_mut(number).is_some_and(|one| one.is_changed_by(seen));
+        }
+        let all_failed = systems.iter().all(Drawn::has_failed);
+        let is_one_there = systems.iter().any(Drawn::is_there);
+        if !is_changed || (pictures == 0 && !is_one_there && !all_failed) {
+            continue;
+        }
         if clears {
             context.out.raw(b"\x1b[H\x1b[2J")?;
+        } else if pictures > 0 && !context.out.is_json() {
+            context.out.line("")?;
         }
-        draw(context, &paths, Absent::IsEmpty).await?;
+        draw(context, &systems, Absent::IsEmpty).await?;
         if context.out.is_json() {
             // Whoever reads by lines has the whole picture at once.
             context.out.raw(b"\n")?;
         }
         context.out.flush()?;
-        if trees.is_empty() {
-            return Ok(());
+        // Where none answers, there is nothing to wait for.
+        if pictures == 0 && all_failed {
+            break;
         }
-        if let Some(over) = changed(&mut trees).await {
-            // Its session is over; the next one shows what came meanwhile.
-            if let Some(tree) = trees.get_mut(over) {
-                let path = tree.path().clone();
-                *tree = watched(context, &path).await?;
-            }
-        }
-        if !clears && !context.out.is_json() {
-            context.out.line("")?;
-        }
+        pictures += 1;
     }
+    Ok(())
 }
 
-async fn watched(context: &Context, path: &ZkPath) -> Result<TreeWatch, Stop> {
-    let tree = context.conn.watch_tree(path).await;
-    tree.map_err(|err| Stop::Failed(err.during(VERB)))
-}
-
-/// Waits for a change, and for those that come together with it; tells which tree ended, if one did.
-async fn changed(trees: &mut [TreeWatch]) -> Option<usize> {
-    let mut waits = Vec::new();
-    for (number, tree) in trees.iter_mut().enumerate() {
-        waits.push(Box::pin(async move {
-            if tree.next().await.is_none() {
-                return Some(number);
-            }
-            // However many there are, they are one picture.
-            let end = tokio::time::sleep(TOGETHER);
-            tokio::pin!(end);
-            loop {
-                tokio::select! {
-                    () = &mut end => return None,
-                    more = tree.next() => if more.is_none() { return Some(number) },
-                }
-            }
-        }));
-    }
-    select_all(waits).await.0
-}
-
-async fn draw(context: &mut Context, paths: &[ZkPath], absent: Absent) -> Result<(), Stop> {
+async fn draw(context: &mut Context, systems: &[Drawn], absent: Absent) -> Result<(), Stop> {
     let conn = context.conn.clone();
     let mut first = true;
-    for path in paths {
-        let found = match (shard_contenders(&*conn, path).await, absent) {
+    for system in systems {
+        let path = &system.path;
+        let found = match &system.seen {
+            Some(Ok(())) => shard_contenders(&*conn, path).await,
+            Some(Err(err)) => Err(err.clone()),
+            None => continue,
+        };
+        let found = match (found, absent) {
             (Ok(found), Absent::IsTold(_)) if found.is_empty() => match conn.exists(path).await {
                 Ok(Some(_)) => Ok(found),
                 Ok(None) => Err(Error::new(VERB, path, ErrorKind::NoNode)),
@@ -202,7 +227,7 @@ async fn draw(context: &mut Context, paths: &[ZkPath], absent: Absent) -> Result
             context.out.item(&System { path: path.as_str(), of, workers })?;
             continue;
         }
-        if paths.len() > 1 {
+        if systems.len() > 1 {
             let before = if first { "" } else { "\n" };
             context.out.line(format_args!("{before}{path}:"))?;
             first = false;
@@ -231,49 +256,6 @@ async fn draw(context: &mut Context, paths: &[ZkPath], absent: Absent) -> Result
         table(&mut context.out, &waiters)?;
     }
     Ok(())
-}
-
-/// [0, 1) as text: `|0=====|1.....|`, or `|====+++...|` of more ranges than there is room for.
-fn bar(of: usize, held: &[usize]) -> String {
-    let ranges = of.max(1);
-    let start = |index: usize| index * WIDTH / ranges;
-    // A bound, the widest number, and something of the range itself.
-    let least = 2 + (ranges - 1).to_string().len();
-    if WIDTH / ranges < least {
-        return format!("|{}|", dense(ranges, held));
-    }
-    let mut text = String::with_capacity(WIDTH + 1);
-    for index in 0..ranges {
-        let is_held = held.contains(&index);
-        let label = if is_held { format!("|{index}") } else { "|".to_owned() };
-        let fill = if is_held { '=' } else { '.' };
-        let width = start(index + 1) - start(index);
-        text.extend(label.chars().chain(std::iter::repeat(fill)).take(width));
-    }
-    text.push('|');
-    text
-}
-
-/// The same without bounds: each character stands for all ranges that it touches.
-fn dense(ranges: usize, held: &[usize]) -> String {
-    let mut is_held = vec![false; ranges];
-    for index in held {
-        if let Some(range) = is_held.get_mut(*index) {
-            *range = true;
-        }
-    }
-    let columns = WIDTH - 1;
-    let shown = |column: usize| {
-        let (first, last) = (column * ranges / columns, ((column + 1) * ranges).div_ceil(columns));
-        let touched = is_held.iter().take(last).skip(first);
-        let (held, all) = (touched.clone().filter(|is_held| **is_held).count(), touched.count());
-        match held {
-            0 => '.',
-            held if held == all => '=',
-            _ => '+',
-        }
-    };
-    (0..columns).map(shown).collect()
 }
 
 /// A line for each range.
@@ -325,30 +307,6 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bar_shows_who_has_what() {
-        assert_eq!(bar(0, &[]), format!("|{}|", ".".repeat(59)));
-        assert_eq!(bar(2, &[0]), format!("|0{}|{}|", "=".repeat(28), ".".repeat(29)));
-        for of in 1..2000 {
-            let held: Vec<usize> = (0..of).collect();
-            let all = bar(of, &held);
-            assert_eq!(all.chars().count(), WIDTH + 1);
-            // Each number is there, with something of its range, or none is.
-            let numbers = all.chars().filter(char::is_ascii_digit).count();
-            let digits: usize = (0..of).map(|index| index.to_string().len()).sum();
-            assert!(numbers == 0 || numbers == digits, "{all}");
-            assert!(!all.contains("||") && !bar(of, &[]).contains('='), "{all}");
-        }
-    }
-
-    #[test]
-    fn a_bar_of_many_ranges_says_where_some_are_held() {
-        assert_eq!(bar(30, &[]), format!("|{}|", ".".repeat(59)));
-        let half: Vec<usize> = (0..50).collect();
-        assert_eq!(bar(100, &half), format!("|{}+{}|", "=".repeat(29), ".".repeat(29)));
-        assert_eq!(bar(1000, &[999]), format!("|{}+|", ".".repeat(58)));
-    }
 
     #[test]
     fn edges_are_short() {

@@ -55,8 +55,8 @@
 //! the path and made it anew.
 //!
 //! A node with a member's name that is of no session, as a copy of the tree has them, is told by whoever
-//! waits for it in its own group; where a published list names it, it holds its range until somebody
-//! deletes it, and [`contenders`](ShardLock::contenders) shows it with the session 0.
+//! leads its group or waits for it there. Where a list of others names it, it holds its range until
+//! somebody deletes it, and [`contenders`](ShardLock::contenders) shows it with the session 0.
 //!
 //! What the path holds stays as it is, but each publication raises its data version: a compare-and-set
 //! on it may have to look again, and one that is tried all the time keeps leaders from publishing.
@@ -115,7 +115,8 @@ const WAIT_TIME: Duration = Duration::from_millis(500);
 /// ```
 ///
 /// Each acquire is a member for itself: one connection may hold several ranges.
-/// [`run`](Self::run) is the loop around it.
+/// [`run`](Self::run) is the loop around it, and `cargo run --example shards` shows it at work on a table:
+/// one worker dies, one joins, and each row is processed once.
 ///
 /// After `shard-lock` (Manuel Valls, 2017).
 #[derive(Clone, Debug)]
@@ -170,7 +171,10 @@ impl ShardLock {
         self.acquire_with(Patience::Endless).await
     }
 
-    /// Waits for a range, at most for `wait` in all.
+    /// Waits for a range, at most for `wait` in all: for the end of older ranges, and for others to join.
+    ///
+    /// Whoever leads waits for the [wait time](Self::with_wait_time) behind the end of older ranges, so
+    /// with less than that in `wait` nobody gets a range who comes alone.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {

@@ -21,6 +21,7 @@ mod waiting;
 mod whole;
 mod words;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,10 @@ use support::soon;
 use tokio::time::timeout;
 use zkcells::recipes::{ShardGuard, ShardLock};
 use zkcells::testing::cells::{LocalCells, fresh_root};
-use zkcells::{Conn, ConnExt as _, Mode, SessionOptions, ZkConn, tree};
+use zkcells::{
+    Conn, ConnExt as _, ErrorKind, MemoryConn, MemoryQuorum, Mode, Pending, Reply, Request,
+    SessionOptions, ZkConn, tree,
+};
 
 const WAIT: Duration = Duration::from_millis(50);
 
@@ -90,5 +94,44 @@ async fn on_servers(cell: &str) -> (String, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_processes_each_row_once_in_each_pass() {
     let done = timeout(Duration::from_secs(60), example::run()).await;
+    done.expect("the example comes to its end").unwrap();
+}
+
+/// A connection to servers that are far away.
+#[derive(Debug)]
+struct Far(MemoryConn);
+
+impl fmt::Display for Far {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "far({})", self.0)
+    }
+}
+
+impl Conn for Far {
+    fn call(&self, request: Request) -> Pending<Reply> {
+        let gone = request.error(ErrorKind::ConnectionLoss);
+        let (give, pending) = Pending::channel(|| gone);
+        let answer = self.0.call(request);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(80)).await;
+            give.send(answer.await);
+        });
+        pending
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.0.close()
+    }
+}
+
+/// However long it takes until a worker is there, or hears that another one is.
+#[tokio::test]
+async fn the_example_s_verdict_is_no_matter_of_time() {
+    let quorum = MemoryQuorum::new();
+    let connect: example::Connect = Box::new(move || {
+        let conn: Arc<dyn Conn> = Arc::new(Far(quorum.connect()));
+        Box::pin(async move { Ok(conn) })
+    });
+    let done = timeout(Duration::from_secs(60), example::three_passes(connect, "/table")).await;
     done.expect("the example comes to its end").unwrap();
 }

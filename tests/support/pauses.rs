@@ -1,4 +1,5 @@
-//! Processes that write while they hold a lock, and are stopped past their session; what they wrote.
+//! Processes that write while they hold a lock, or a range, and are stopped past their session; what they
+//! wrote.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -11,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use zkcells::recipes::{FencedRegister, Lock};
-use zkcells::{ErrorKind, SessionOptions, Within, ZkConn};
+use zkcells::recipes::{FencedRegister, Lock, ShardLock, Token};
+use zkcells::{ConnExt as _, ErrorKind, Mode, SessionOptions, Within, ZkConn, ZkPath, tree};
 
 /// The session timeout of the writers.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,6 +21,12 @@ pub const TIMEOUT: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(10);
+/// The pause between two writes of a writer.
+const BETWEEN: Duration = Duration::from_millis(5);
+/// The same of a worker: while one is stopped, the others go on.
+const BETWEEN_WORK: Duration = Duration::from_millis(15);
+/// How long workers wait for others to join.
+const WAIT_TIME: Duration = Duration::from_millis(50);
 
 /// When a writer looks at its guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,38 +47,80 @@ fn beside(file: &Path, what: &str) -> PathBuf {
     file.with_extension(what)
 }
 
+async fn connect(servers: &str) -> Arc<ZkConn> {
+    let options = SessionOptions::default().with_session_timeout(TIMEOUT).with_label("cell");
+    let conn = Arc::new(ZkConn::connect(servers, options).await.unwrap());
+    let granted = conn.session("/").await.unwrap().timeout();
+    assert_eq!(granted, TIMEOUT, "servers grant another timeout");
+    conn
+}
+
+/// The register that goes with `path`.
+fn register(conn: Arc<ZkConn>, path: &str) -> FencedRegister {
+    FencedRegister::new(Within::new(conn, Duration::from_secs(1)), format!("{path}-register"))
+}
+
 /// A writer: takes the lock again and again, and writes for as long as it may.
 ///
 /// It appends to `file` what nobody checks, and writes to the register, which checks tokens.
 pub async fn write(servers: &str, path: &str, file: &Path, looks: Looks) {
-    let options = SessionOptions::default().with_session_timeout(TIMEOUT).with_label("cell");
-    let conn = Arc::new(ZkConn::connect(servers, options).await.unwrap());
-    let lock = Lock::new(conn.clone(), path);
-    let writes = Within::new(conn.clone(), Duration::from_secs(1));
-    let register = FencedRegister::new(writes, format!("{path}-register"));
-    let pid = std::process::id();
+    let conn = connect(servers).await;
+    let (lock, register) = (Lock::new(conn.clone(), path), register(conn, path));
     loop {
         let Ok(guard) = lock.acquire().await else { continue };
-        let granted = guard.session().timeout();
-        assert_eq!(granted, TIMEOUT, "servers grant another timeout");
         for turn in 0_u64.. {
             let looks_now = looks == Looks::EachTime || turn % 50 == 0;
             if looks_now && !guard.is_valid() {
                 break;
             }
-            append(file, &json!({"pid": pid, "czxid": guard.token().zxid()}));
-            write_fenced(&register, &guard, file).await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            write_both(&register, guard.token(), file).await;
+            tokio::time::sleep(BETWEEN).await;
         }
-        // As one who does not know it yet.
-        write_fenced(&register, &guard, file).await;
-        append(&beside(file, "lost"), &json!({"pid": pid}));
+        end_lost(&register, guard.token(), file).await;
     }
 }
 
-async fn write_fenced(register: &FencedRegister, guard: &zkcells::recipes::Guard, file: &Path) {
-    let zxid = guard.token().zxid();
-    match register.write(guard.token(), b"").await {
+/// The same with a range of a system, as long as no reshard is wanted.
+pub async fn work(servers: &str, path: &str, file: &Path) {
+    let conn = connect(servers).await;
+    let parent = ZkPath::new(path).unwrap().parent().unwrap();
+    // Another one may have made it.
+    tree::create_all(&conn, &parent, "", Mode::Persistent).await.ok();
+    let shards = ShardLock::new(conn.clone(), path).with_wait_time(WAIT_TIME);
+    let register = register(conn, path);
+    loop {
+        let Ok(guard) = shards.acquire().await else { continue };
+        let shard = guard.shard().clone();
+        let mut asked = std::pin::pin!(shard.requested());
+        while guard.is_valid() {
+            write_both(&register, guard.token(), file).await;
+            tokio::select! {
+                () = tokio::time::sleep(BETWEEN_WORK) => {}
+                _ = &mut asked => break,
+            }
+        }
+        if guard.is_valid() {
+            guard.ack().await;
+        } else {
+            end_lost(&register, guard.token(), file).await;
+        }
+    }
+}
+
+async fn write_both(register: &FencedRegister, token: &Token, file: &Path) {
+    append(file, &json!({"pid": std::process::id(), "czxid": token.zxid()}));
+    write_fenced(register, token, file).await;
+}
+
+/// Writes once more, as one who does not know yet that it is lost; says that it is.
+async fn end_lost(register: &FencedRegister, token: &Token, file: &Path) {
+    write_fenced(register, token, file).await;
+    append(&beside(file, "lost"), &json!({"pid": std::process::id()}));
+}
+
+async fn write_fenced(register: &FencedRegister, token: &Token, file: &Path) {
+    let zxid = token.zxid();
+    match register.write(token, b"").await {
         Ok(stat) => {
             append(&beside(file, "taken"), &json!({"version": stat.version, "czxid": zxid}));
         }
@@ -94,6 +143,13 @@ impl Writer {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let looks = if looks == Looks::EachTime { "each-time" } else { "seldom" };
         command.args(["--writer", servers, path]).arg(file).arg(looks);
+        Writer::spawn(command)
+    }
+
+    /// Starts one that takes ranges.
+    pub fn start_worker(servers: &str, path: &str, file: &Path) -> Writer {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--worker", servers, path]).arg(file);
         Writer::spawn(command)
     }
 
@@ -130,6 +186,17 @@ impl Writer {
 
     fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has written.
+    fn lines(&self, file: &Path) -> impl Iterator<Item = Value> {
+        let pid = i64::from(self.pid());
+        lines(file).into_iter().filter(move |line| number(line, "pid") == pid)
+    }
+
+    /// How often it has said that it was lost.
+    fn losses(&self, file: &Path) -> usize {
+        self.lines(&beside(file, "lost")).count()
     }
 
     fn signal(&self, signal: Signal) {
@@ -201,13 +268,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The one that holds and has settled, behind a hold with token `before`: its number among `writers`,
-/// and its token.
+/// One that holds and has settled, behind holds with token `before`: its number among `writers`, and its
+/// token.
 fn holder(writers: &[Writer], file: &Path, before: i64, settled: usize) -> (usize, i64) {
     until("nobody holds it", || {
         let written = lines(file);
         let last = written.last()?;
-        let own = written.iter().filter(|line| line["czxid"] == last["czxid"]).count();
+        let own = written.iter().filter(|line| *line == last).count();
         let (pid, czxid) = (number(last, "pid"), number(last, "czxid"));
         let place = writers.iter().position(|writer| i64::from(writer.pid()) == pid)?;
         (czxid > before && own >= settled).then_some((place, czxid))
@@ -240,23 +307,31 @@ pub fn kill(mut writers: Vec<Writer>, file: &Path) -> Vec<Duration> {
 /// Stops whoever holds until another one does and has written, again and again. Whoever is continued
 /// gets `rest` to do what it may, if it does not say that it has noticed.
 pub fn pause(writers: &[Writer], file: &Path, pauses: usize, rest: Option<Duration>) -> Outcome {
-    let lost = beside(file, "lost");
     let mut held = Vec::new();
-    for n in 0..pauses {
+    while held.len() < pauses {
         let before = held.last().copied().unwrap_or_default();
         // Anywhere between two writes, when it has settled.
-        let (place, czxid) = holder(writers, file, before, 20 + n % 7);
+        let (place, czxid) = holder(writers, file, before, 20 + held.len() % 7);
         let writer = &writers[place];
-        let losses = lines(&lost).len();
+        let losses = writer.losses(file);
         writer.signal(Signal::STOP);
         until_others_have_written(file, czxid, 6);
         writer.signal(Signal::CONT);
-        match rest {
-            Some(rest) => std::thread::sleep(rest),
-            None => until("it does not notice", || (lines(&lost).len() > losses).then_some(())),
+        let lost = match rest {
+            Some(rest) => {
+                std::thread::sleep(rest);
+                true
+            }
+            None => until("it does not notice", || {
+                let goes_on = writer.lines(file).any(|line| number(&line, "czxid") > czxid);
+                let lost = writer.losses(file) > losses;
+                (lost || goes_on).then_some(lost)
+            }),
+        };
+        // Whoever had just given it back when it was stopped has lost nothing.
+        if lost {
+            held.push(czxid);
         }
-        held.push(czxid);
-        assert_eq!(held.len(), n + 1);
     }
     let written = lines(file);
     let mut outcome = Outcome { pauses, lines: written.len(), ..Outcome::default() };

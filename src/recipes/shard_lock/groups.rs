@@ -215,20 +215,18 @@ impl View {
 
     /// The path of the next group. It is made by number, so of all who make the next group one
     /// succeeds: by the number that the server would give it. That one may be taken where groups came
-    /// by a copy of the tree, as servers do not count those; then it is the one behind all.
+    /// by a copy of the tree, as servers do not count those; then it is the next that is not.
     ///
-    /// # Errors
-    ///
-    /// There is no number behind the last one.
-    pub(super) fn next(&self, base: &ZkPath) -> Result<ZkPath, Error> {
+    /// Behind the last number they begin anew: nothing but the names of groups that are there at once goes
+    /// by them. A server would go on with negative ones, as it does for an original, and those are told.
+    pub(super) fn next(&self, base: &ZkPath) -> ZkPath {
         let numbers = self.groups.iter().filter_map(|group| number_of_group(group.path.name())?);
-        let counted = creations(&self.base);
-        let number = match numbers.clone().any(|number| number == counted) {
-            true => numbers.max().and_then(|last| last.checked_add(1)),
-            false => Some(counted),
-        };
-        let number = number.ok_or_else(|| wrapped(base))?;
-        Ok(base.child(&format!("{GROUP}{number:010}")))
+        let taken: Vec<i32> = numbers.collect();
+        let mut number = creations(&self.base);
+        while taken.contains(&number) {
+            number = number.checked_add(1).unwrap_or(0);
+        }
+        base.child(&format!("{GROUP}{number:010}"))
     }
 
     /// Deletes what is over, and what was made in vain.
@@ -313,8 +311,9 @@ pub(super) fn first(base: &ZkPath) -> ZkPath {
     base.child(&format!("{GROUP}{:010}", 0))
 }
 
-/// The number that the next node with a number below a node gets: how many were made there before.
-/// Servers show the creations and deletions as one: twice the creations, less the children.
+/// The number that the next node with a number below a node gets: how many were made there before, but
+/// for the highest bit. Servers show the creations and deletions as one: twice the creations, less the
+/// children.
 pub(super) fn creations(dir: &Stat) -> i32 {
     (dir.cversion.wrapping_add(dir.num_children).cast_unsigned() >> 1).cast_signed()
 }

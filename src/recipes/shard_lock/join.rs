@@ -52,7 +52,8 @@ impl ShardLock {
         for round in 0..ROUNDS {
             pause::after(round, patience.remaining()).await;
             if by.is_some_and(Deadline::is_past) {
-                return Err(Error::new(VERB, base, ErrorKind::Timeout));
+                return Err(Error::new(VERB, base, ErrorKind::Timeout)
+                    .with_detail("there was no time left to join others"));
             }
             // A session that ended in an earlier round is not known by then.
             let session = session_of(&self.conn, base, by).await?;
@@ -117,7 +118,7 @@ impl ShardLock {
         view.tidy(conn).await;
         let is_behind = view.held().is_some();
         let Some(group) = view.awaiting() else {
-            let group = view.next(base)?;
+            let group = view.next(base);
             let steps = Multi::new()
                 // Nobody has published since, so no list was ever of a group with this number.
                 .check(base, Version::Exact(view.base.version))

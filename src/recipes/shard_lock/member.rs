@@ -90,18 +90,26 @@ impl Member {
     ) -> Result<Option<ShardGuard>, Error> {
         // Whether the window for members has passed.
         let mut waited = false;
+        // Nobody was there before the first number, so there is nobody to look for.
+        let mut is_first = self.number == 0;
         let (members, zxid, ours) = loop {
-            let looked = self.look(lock, patience, &mut waited).await;
+            let looked = match std::mem::take(&mut is_first) {
+                true => self.lead(lock, patience, &mut waited).await,
+                false => self.look(lock, patience, &mut waited).await,
+            };
             match looked {
                 Ok(Next::Published(members, zxid, ours)) => break (members, zxid, ours),
                 Ok(Next::GiveWay) => {
                     self.leave(patience).await;
                     return Ok(None);
                 }
-                Ok(Next::LookAgain) => self.waiting(patience).in_time()?,
+                Ok(Next::LookAgain) => {
+                    let why = || "others come and go all the time".to_owned();
+                    self.waiting(patience).in_time().map_err(|err| late(err, why))?;
+                }
                 // Of the wait itself, and not of a request in it.
                 Err(err) if err.op() == VERB => return Err(err),
-                Err(err) => self.waiting(patience).bear(err).await?,
+                Err(err) => self.bear(err, patience).await?,
             }
         };
         let Some(index) = members.iter().position(|number| *number == self.number) else {
@@ -122,9 +130,15 @@ impl Member {
                     return Ok(None);
                 }
                 Err(err) if err.op() == VERB => return Err(err),
-                Err(err) => self.waiting(patience).bear(err).await?,
+                Err(err) => self.bear(err, patience).await?,
             }
         }
+    }
+
+    /// Bears an error that a later try may not meet, and pauses. If it is too late for one, that is told.
+    async fn bear(&self, err: Error, patience: Patience) -> Result<(), Error> {
+        let why = err.to_string();
+        self.waiting(patience).bear(err).await.map_err(|err| late(err, || why))
     }
 
     /// Looks at the group, and waits for what may lead on.
@@ -176,11 +190,8 @@ impl Member {
         let gone = async {
             match member.await? {
                 (None, _) => {}
-                // A copy of the tree makes such of members: it would be waited for without end.
                 (Some(stat), _) if stat.ephemeral_owner == 0 => {
-                    return Err(Error::new(VERB, before, ErrorKind::Unexpected).with_detail(
-                        "it is of no session, so it never ends by itself; delete it",
-                    ));
+                    return Err(of_no_session(before));
                 }
                 (Some(_), watch) => {
                     watch.await;
@@ -216,7 +227,7 @@ impl Member {
             if hold.is_valid() {
                 break hold;
             }
-            waiting.in_time()?;
+            waiting.in_time().map_err(|err| late(err, || "no server confirms it".to_owned()))?;
         };
         let view = View::of(&self.conn, &self.base, Some(&self.group)).await?;
         let other = view.as_ref().and_then(View::held);
@@ -257,5 +268,19 @@ impl Member {
             patience,
             verb: VERB,
         }
+    }
+}
+
+/// What a copy of the tree makes of a member: it would be waited for without end.
+fn of_no_session(member: &ZkPath) -> Error {
+    Error::new(VERB, member, ErrorKind::Unexpected)
+        .with_detail("it is of no session, so it never ends by itself; delete it")
+}
+
+/// The error of a wait, with what was waited for if it took too long.
+fn late(err: Error, why: impl FnOnce() -> String) -> Error {
+    match err.kind() {
+        ErrorKind::Timeout => err.with_detail(why()),
+        _ => err,
     }
 }

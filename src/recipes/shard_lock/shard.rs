@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -49,7 +50,28 @@ fn edge(index: usize, of: usize) -> f64 {
 pub struct Shard {
     held: Arc<Held>,
     facts: Arc<Facts>,
-    stop: Option<watch::Receiver<bool>>,
+    /// Of the run that it is worked on in.
+    call: Option<Call>,
+}
+
+/// The call to end that a run has for the work on a range, and whether that has heard it.
+#[derive(Clone)]
+pub(super) struct Call {
+    stop: watch::Receiver<bool>,
+    heard: Arc<AtomicBool>,
+}
+
+impl Call {
+    /// A call, and how to make it.
+    pub(super) fn channel() -> (watch::Sender<bool>, Self) {
+        let (tell, stop) = watch::channel(false);
+        (tell, Call { stop, heard: Arc::default() })
+    }
+
+    /// Whether the work was told to end, by the run or by whoever wants a reshard.
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::SeqCst)
+    }
 }
 
 /// Where a range is, and who shares its generation.
@@ -63,7 +85,7 @@ pub(super) struct Facts {
 
 impl Shard {
     pub(super) fn new(held: Arc<Held>, facts: Facts) -> Self {
-        Shard { held, facts: Arc::new(facts), stop: None }
+        Shard { held, facts: Arc::new(facts), call: None }
     }
 
     /// The group that it is of.
@@ -147,21 +169,17 @@ impl Shard {
     ///
     /// Those of a listing, as long as it is held.
     pub async fn check(&self) -> Result<bool, Error> {
-        let told = async {
-            let listed = self.held.conn.children(&self.facts.group).await?;
-            if self.is_left(&listed.names)? {
-                return Ok(true);
-            }
-            let view = View::of(&self.held.conn, &self.facts.base, Some(&self.facts.group)).await?;
-            Ok(view.is_none_or(|view| view.is_awaited()))
-        };
-        self.or_lost(told.await)
+        let wanted = self.or_lost(self.look().await)?;
+        if wanted {
+            self.heard();
+        }
+        Ok(wanted)
     }
 
     /// Waits until a reshard is wanted, or the range is lost.
     ///
-    /// A lost watch costs no more than about a session timeout: then it is looked again. What a
-    /// connection loses meanwhile is borne.
+    /// A lost watch costs no more than about a session timeout: then it is looked again. So it is where
+    /// the session has no room for more watches. What a connection loses meanwhile is borne.
     ///
     /// # Errors
     ///
@@ -174,15 +192,17 @@ impl Shard {
         loop {
             let waited = tokio::select! {
                 biased;
-                _ = self.lost() => return Ok(()),
+                _ = self.lost() => Ok(true),
                 waited = self.wait_for_change() => self.or_lost(waited),
             };
             match waited {
-                Ok(true) => return Ok(()),
+                Ok(true) => break,
                 Ok(false) => {}
                 Err(err) => bear(err).await?,
             }
         }
+        self.heard();
+        Ok(())
     }
 
     /// Waits until the work is to come to an end: a reshard is wanted, the range is lost, the
@@ -193,26 +213,49 @@ impl Shard {
     ///
     /// Dropping the future changes nothing.
     pub async fn stopped(&self) {
-        let told = async {
-            match self.stop.clone() {
-                // Whoever could tell is gone: then the run was dropped.
-                Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
+        let called = async {
+            match self.call.clone() {
+                // Whoever could call is gone: then the run was dropped.
+                Some(mut call) => drop(call.stop.wait_for(|stop| *stop).await),
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = told => {}
+            () = called => {}
             // Whatever keeps a reshard from being told is met by a look at it behind the work.
             _ = self.requested() => {}
         }
+        self.heard();
     }
 
-    pub(super) fn told_by(&self, stop: watch::Receiver<bool>) -> Self {
-        Shard { stop: Some(stop), ..self.clone() }
+    pub(super) fn called_by(&self, call: Call) -> Self {
+        Shard { call: Some(call), ..self.clone() }
     }
 
-    /// Looks, and if nothing is wanted waits for the next change. `true` if a reshard is wanted.
+    /// Notes that whoever works on it knows that it is to end.
+    fn heard(&self) {
+        if let Some(call) = &self.call {
+            call.heard.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Looks, and if nothing is wanted waits for the next change, or for as long as a watch is trusted.
+    /// `true` if a reshard is wanted.
     async fn wait_for_change(&self) -> Result<bool, Error> {
+        match self.wait_by_watches().await {
+            // Without room for them, looks have to do.
+            Err(err) if err.kind() == ErrorKind::TooManyWatches => {
+                let wanted = self.look().await?;
+                if !wanted {
+                    sleep(recheck(&self.held.session)).await;
+                }
+                Ok(wanted)
+            }
+            waited => waited,
+        }
+    }
+
+    async fn wait_by_watches(&self) -> Result<bool, Error> {
         let Facts { base, group, .. } = &*self.facts;
         let conn = &self.held.conn;
         let (members, groups) = (conn.children_watch(group), conn.children_watch(base));
@@ -250,6 +293,18 @@ impl Shard {
             () = sleep(recheck(&self.held.session)) => {}
         }
         Ok(false)
+    }
+
+    /// Whether a reshard is wanted now, as far as the tree tells.
+    async fn look(&self) -> Result<bool, Error> {
+        let Facts { base, group, .. } = &*self.facts;
+        let conn = &self.held.conn;
+        let listed = conn.children(group).await?;
+        if self.is_left(&listed.names)? {
+            return Ok(true);
+        }
+        let view = View::of(conn, base, Some(group)).await?;
+        Ok(view.is_none_or(|view| view.is_awaited()))
     }
 
     /// Whether more of the group are gone than said so. Nodes of those who came too late hide nobody.

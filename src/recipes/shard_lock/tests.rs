@@ -2,6 +2,7 @@
 
 mod found;
 mod leaving;
+mod limits;
 mod races;
 mod run;
 mod whole;

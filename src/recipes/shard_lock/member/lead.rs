@@ -13,19 +13,28 @@
 
 use bytes::Bytes;
 
-use super::{Member, Next};
+use super::{Member, Next, late, of_no_session};
 use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
-use crate::node::{Children, Mode, Version};
+use crate::node::{Children, Mode, Stat, Version};
+use crate::path::ZkPath;
 use crate::pause;
 use crate::recipes::shard_lock::ShardLock;
 use crate::recipes::shard_lock::groups::{self, Group, Nodes, View};
 use crate::recipes::shard_lock::list;
 use crate::recipes::wait::Patience;
-use crate::request::{Multi, MultiReply};
+use crate::request::{Multi, MultiReply, Read, ReadReply};
 
 /// How the name of the node begins that shows the count of creations: neither a member's nor a word's.
 const PROBE: &str = "probe-";
+
+/// Who is in the own group.
+struct Roll {
+    /// The facts of the group.
+    stat: Stat,
+    /// In the order of the ranges.
+    members: Vec<i32>,
+}
 
 impl Member {
     /// As the first of its group: waits until nobody holds an older range, then for others to join,
@@ -36,32 +45,65 @@ impl Member {
         patience: Patience,
         waited: &mut bool,
     ) -> Result<Next, Error> {
-        if self.is_next && !*waited {
-            let wait = lock.wait_time;
-            if !wait.is_zero() {
-                self.waiting(patience).pause(wait).await?;
+        loop {
+            if self.is_next && !*waited {
+                let wait = lock.wait_time;
+                if !wait.is_zero() {
+                    let why = || format!("it leads, and waits {wait:?} for others to join");
+                    self.waiting(patience).pause(wait).await.map_err(|err| late(err, why))?;
+                }
+                *waited = true;
             }
-            *waited = true;
+            // In one flight: the transaction goes by both, and whatever comes between fails it.
+            let roll = async {
+                match *waited {
+                    true => self.roll().await.map(Some),
+                    false => Ok(None),
+                }
+            };
+            let view = View::of(&self.conn, &self.base, Some(&self.group));
+            let (view, roll) = tokio::try_join!(view, roll)?;
+            let Some(view) = view else { return Err(self.waiting(patience).missing().await) };
+            if let Some(held) = view.held() {
+                (self.is_next, *waited) = (false, false);
+                self.drained(held, patience).await?;
+                return Ok(Next::LookAgain);
+            }
+            if view.is_awaited_before(&self.group) {
+                return Ok(Next::GiveWay);
+            }
+            match roll {
+                Some(None) => return self.published().await,
+                Some(Some(roll)) => return self.publish(&view, roll, patience).await,
+                None => self.is_next = true,
+            }
         }
-        let view = View::of(&self.conn, &self.base, Some(&self.group)).await?;
-        let Some(view) = view else { return Err(self.waiting(patience).missing().await) };
-        if let Some(held) = view.held() {
-            (self.is_next, *waited) = (false, false);
-            self.drained(held, patience).await?;
-            return Ok(Next::LookAgain);
+    }
+
+    /// Who is in the own group: those who are there by their session. The range of anybody else would be
+    /// nobody's, and its holder waited for without end. `None` if it is published.
+    async fn roll(&self) -> Result<Option<Roll>, Error> {
+        let Children { names, stat } = self.conn.children(&self.group).await?;
+        // Somebody else has published it: then that list counts.
+        if stat.data_length > 0 {
+            return Ok(None);
         }
-        if view.is_awaited_before(&self.group) {
-            return Ok(Next::GiveWay);
+        let mut nodes = Nodes::of(&self.group, &names)?.members;
+        let paths = nodes.iter().map(|(name, _)| self.group.child(name));
+        let others: Vec<ZkPath> = paths.filter(|path| *path != self.path).collect();
+        let found = self.conn.read_many(others.iter().cloned().map(Read::Exists)).await?;
+        let mut gone = Vec::new();
+        for (other, found) in others.iter().zip(found) {
+            match found? {
+                ReadReply::Exists(Some(stat)) if stat.ephemeral_owner == 0 => {
+                    return Err(of_no_session(other));
+                }
+                ReadReply::Exists(Some(_)) => {}
+                _ => gone.push(other.name()),
+            }
         }
-        if !*waited {
-            self.is_next = true;
-            return Ok(Next::LookAgain);
-        }
-        let listed = self.conn.children(&self.group).await?;
-        if listed.stat.data_length > 0 {
-            return self.published().await;
-        }
-        self.publish(&view, &listed, patience).await
+        nodes.retain(|(name, _)| !gone.contains(&name.as_str()));
+        Ok(Some(Roll { stat, members: nodes.into_iter().map(|(_, number)| number).collect() }))
     }
 
     /// Waits for the end of one who holds a range of another group.
@@ -71,23 +113,17 @@ impl Member {
         let holder = held.path.child(any);
         let waiting = self.waiting(patience);
         let woken = waiting.for_end_of(&holder, holders.len()).await;
-        woken.map(drop).map_err(|err| match err.kind() {
-            ErrorKind::Timeout => {
-                let why = format!("{} in {}", holders.len(), held.path.name());
-                err.with_detail(format!("{why} hold older ranges, one of them {any}"))
-            }
-            _ => err,
-        })
+        let (count, group) = (holders.len(), held.path.name());
+        let why = || format!("{count} in {group} hold older ranges, one of them {any}");
+        woken.map(drop).map_err(|err| late(err, why))
     }
 
     async fn publish(
         &mut self,
         view: &View,
-        listed: &Children,
+        Roll { stat, members }: Roll,
         patience: Patience,
     ) -> Result<Next, Error> {
-        let nodes = Nodes::of(&self.group, &listed.names)?;
-        let members: Vec<i32> = nodes.members.iter().map(|(_, number)| *number).collect();
         // What the base holds stays; but nobody else publishes on the ground of an earlier look.
         let kept = match view.base.data_length {
             0 => Bytes::new(),
@@ -105,7 +141,7 @@ impl Member {
             Version::Exact(view.base.version),
         );
         // The count shows no more than 31 bits, and is beyond the own number.
-        let count = match groups::creations(&listed.stat) {
+        let count = match groups::creations(&stat) {
             count if count > self.number => count,
             count => count | i32::MIN,
         };
@@ -114,7 +150,7 @@ impl Member {
             .create(&stem, "", Mode::PersistentSequential)
             .delete(self.group.child(&probe), Version::Any);
         let list = list::encode(members.iter().copied());
-        let steps = steps.set(&self.group, list, Version::Exact(listed.stat.version));
+        let steps = steps.set(&self.group, list, Version::Exact(stat.version));
         match self.conn.multi(steps).await {
             Ok(mut replies) => match replies.pop() {
                 Some(MultiReply::Set(stat)) => Ok(Next::Published(members, stat.mzxid, true)),

@@ -1,6 +1,7 @@
 //! What others, copies and operators left in the tree.
 
 use super::*;
+use crate::request::Op;
 
 #[tokio::test]
 async fn what_the_path_holds_and_allows_stays() {
@@ -191,20 +192,30 @@ async fn a_protected_member_is_a_member() {
     assert_eq!(all[0].path, other);
 }
 
+/// Numbers of groups mean nothing behind their end; those of members are stored.
 #[tokio::test]
-async fn the_last_numbers_are_used_and_none_behind_them() {
-    // Of groups.
+async fn behind_the_last_number_groups_begin_anew_and_members_do_not() {
     let quorum = MemoryQuorum::new();
     let (conn, lock) = worker(&quorum);
     conn.create(BASE, "", Mode::Persistent).await.unwrap();
     conn.create("/sys/group-2147483647", "", Mode::Persistent).await.unwrap();
     let held = lock.acquire().await.unwrap();
     assert_eq!(held.node().parent().unwrap().name(), "group-2147483647");
+    // The next number is taken, and there is none behind it.
     quorum.set_sequence(BASE, i32::MAX).unwrap();
     let (_other, second) = worker(&quorum);
-    let err = second.acquire().await.unwrap_err();
-    assert!(err.to_string().contains("used up"), "{err}");
-    held.release().await;
+    let mut next = Box::pin(second.acquire());
+    assert!(next.as_mut().now_or_never().is_none(), "beside the holder");
+    assert!(held.check().await.unwrap(), "somebody waits");
+    held.ack().await;
+    let shard = next.await.unwrap();
+    assert_eq!(shard.node().parent().unwrap().name(), "group-0000000000");
+    shard.release().await;
+    // By now a server would give negative numbers.
+    quorum.set_sequence(BASE, i32::MIN + 5).unwrap();
+    let shard = lock.acquire().await.unwrap();
+    assert_eq!(shard.node().parent().unwrap().name(), "group-0000000005");
+    shard.release().await;
     // Of members.
     let quorum = MemoryQuorum::new();
     let (conn, lock) = worker(&quorum);
@@ -262,17 +273,48 @@ async fn nobody_tries_to_delete_a_group_that_others_keep_something_in() {
     assert!(shard.of() == 1 && multis == 2, "it joins and publishes: {asked:#?}");
 }
 
+/// Whoever leads would list it, and whoever follows wait for its end: neither ever comes.
 #[tokio::test]
 async fn a_member_of_no_session_is_told() {
-    let quorum = MemoryQuorum::new();
-    let (conn, lock) = worker(&quorum);
-    let group = "/sys/group-0000000000";
-    conn.create(BASE, "", Mode::Persistent).await.unwrap();
-    conn.create(group, "", Mode::Persistent).await.unwrap();
-    let copied = format!("{group}/node-");
-    let (copied, _) = conn.create(copied, "{}", Mode::PersistentSequential).await.unwrap();
-    let told = tokio::time::timeout(Duration::from_secs(20), lock.acquire()).await;
-    let err = told.expect("it is waited for").unwrap_err();
-    assert_eq!((err.kind(), err.path()), (ErrorKind::Unexpected, copied.as_str()));
-    assert!(err.to_string().contains("delete it"), "{err}");
+    for number in [0, 7] {
+        let quorum = MemoryQuorum::new();
+        let (conn, lock) = worker(&quorum);
+        let group = "/sys/group-0000000000";
+        conn.create(BASE, "", Mode::Persistent).await.unwrap();
+        conn.create(group, "", Mode::Persistent).await.unwrap();
+        let copied = format!("{group}/node-{number:010}");
+        conn.create(&copied, "{}", Mode::Persistent).await.unwrap();
+        let (_other, second) = worker(&quorum);
+        let both = async { tokio::join!(lock.acquire(), second.acquire()) };
+        let (one, other) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+        // Behind a leader who gives up, the next one leads.
+        for told in [one, other] {
+            let err = told.unwrap_err();
+            assert_eq!((err.kind(), err.path()), (ErrorKind::Unexpected, copied.as_str()));
+            assert!(err.to_string().contains("delete it"), "{err}");
+        }
+        assert!(conn.get(group).await.unwrap().data.is_empty(), "it is listed");
+        conn.delete(&copied, Version::Any).await.unwrap();
+        assert_eq!(lock.acquire().await.unwrap().of(), 1);
+    }
+}
+
+/// Who has gone since the leader looked is not listed: its range would be nobody's.
+#[tokio::test]
+async fn who_has_gone_before_the_list_is_stored_is_not_in_it() {
+    let gone = "/sys/group-0000000000/node-0000000001";
+    let spy = Spy::meddling(MemoryConn::new(), move |request, other| {
+        if matches!(&request.op, Op::ReadMany(_)) && request.path.as_str() == gone {
+            other.delete(gone, Version::Any).now_or_never().unwrap().unwrap();
+        }
+        None
+    });
+    let conn = Arc::new(spy);
+    let lock = ShardLock::new(conn.clone(), BASE).with_wait_time(WAIT);
+    let mut acquiring = Box::pin(lock.acquire());
+    assert!(acquiring.as_mut().now_or_never().is_none());
+    conn.create("/sys/group-0000000000/node-", "", Mode::EphemeralSequential).await.unwrap();
+    let shard = acquiring.await.unwrap();
+    assert!(conn.exists(gone).await.unwrap().is_none());
+    assert_eq!((shard.of(), shard.check().await.unwrap()), (1, false));
 }

@@ -108,7 +108,6 @@ async fn a_lone_worker_makes_few_requests() {
             "session /sys",
             "children /sys",
             "multi(3) /sys",
-            "children /sys/group-0000000000",
             "children /sys",
             "children /sys/group-0000000000",
             "multi(5) /sys/group-0000000000/node-0000000000",
