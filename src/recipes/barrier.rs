@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::closing::Closing;
+use super::look::{self, Hint};
 use super::names;
 use super::owner::Owner;
 use super::passing::bear_anew;
@@ -36,7 +37,6 @@ use crate::error::{Error, ErrorKind};
 use crate::node::{Acl, CreateOptions, Mode, Stat, Version};
 use crate::path::{IntoPath, ZkPath};
 use crate::tree;
-use crate::watch::Watch;
 
 #[cfg(feature = "cli")]
 pub(crate) use self::closing::closing;
@@ -251,9 +251,9 @@ impl Barrier {
         let path = self.path(VERB)?;
         let mut closed = None;
         loop {
-            let (stat, watch) = match self.look(&path, closed.is_none()).await {
+            let (stat, changed) = match self.look(&path, closed.is_none()).await {
                 Ok((None, _)) => return Ok(()),
-                Ok((Some(stat), watch)) => (stat, watch),
+                Ok((Some(stat), changed)) => (stat, changed),
                 Err(err) => {
                     bear_anew(&self.conn, &path, err.during(VERB)).await?;
                     continue;
@@ -265,7 +265,7 @@ impl Barrier {
             match self.conn.session(&path).await {
                 Ok(session) => {
                     tokio::select! {
-                        _ = watch => {}
+                        _ = changed.told() => {}
                         () = sleep(recheck(&session)) => {}
                     }
                 }
@@ -310,9 +310,9 @@ impl Barrier {
         }
     }
 
-    async fn look(&self, path: &ZkPath, first: bool) -> Result<(Option<Stat>, Watch), Error> {
+    async fn look(&self, path: &ZkPath, first: bool) -> Result<(Option<Stat>, Hint), Error> {
         let synced = first.then(|| self.conn.sync(path));
-        let read = self.conn.exists_watch(path);
+        let read = look::exists(&self.conn, path.clone());
         if let Some(synced) = synced {
             synced.await?;
         }

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crowded;
 mod cyclic;
 mod double;
 mod double_faults;

@@ -12,9 +12,9 @@ use crate::node::{CreateOptions, Mode, Node, Version};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::pause::Backoff;
+use crate::recipes::look;
 use crate::recipes::owner::Owner;
-use crate::recipes::passing::is_over;
-use crate::recipes::passing::{bear, bear_anew};
+use crate::recipes::passing::{bear, bear_anew, is_over};
 use crate::recipes::wait::recheck;
 use crate::request::Multi;
 use crate::session::Session;
@@ -118,13 +118,13 @@ impl Way {
 
     /// Waits until the node of the one `before` is gone, or a while; that one, if it was gone at once.
     pub(super) async fn watch_before(&self, before: &Arrival) -> Result<Option<Arrival>, Error> {
-        let (there, watch) = self.conn().exists_watch(self.node(before)).await?;
+        let (there, gone) = look::exists(self.conn(), self.node(before)).await?;
         if there.is_none() {
             return Ok(Some(before.clone()));
         }
         tokio::select! {
             biased;
-            _ = watch => Ok(None),
+            _ = gone.told() => Ok(None),
             over = self.over() => Err(over),
             () = sleep(recheck(&self.session)) => Ok(None),
         }
@@ -133,7 +133,7 @@ impl Way {
     /// Waits until the state changes or the newest of those who wait is gone; that one, if it was gone
     /// at once.
     pub(super) async fn watch_state(&self, generation: u64) -> Result<Option<Arrival>, Error> {
-        let (node, changed) = match self.conn().get_watch(&self.path).await {
+        let (node, changed) = match look::get(self.conn(), self.path.clone()).await {
             Ok(found) => found,
             Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
             Err(err) => return Err(err),
@@ -145,20 +145,20 @@ impl Way {
         let newest = state.arrived.last().filter(|newest| newest.id != self.arrival.id);
         let gone = match newest.filter(|_| !self.barrier.tolerant) {
             None => None,
-            Some(newest) => match self.conn().exists_watch(self.node(newest)).await? {
+            Some(newest) => match look::exists(self.conn(), self.node(newest)).await? {
                 (None, _) => return Ok(Some(newest.clone())),
                 (Some(_), gone) => Some(gone),
             },
         };
         let gone = async {
             match gone {
-                Some(gone) => gone.await,
+                Some(gone) => gone.told().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
-            _ = changed => Ok(None),
+            _ = changed.told() => Ok(None),
             _ = gone => Ok(None),
             over = self.over() => Err(over),
             () = sleep(recheck(&self.session)) => Ok(None),

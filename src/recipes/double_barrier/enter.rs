@@ -18,6 +18,7 @@ use crate::recipes::directory;
 use crate::recipes::ending::Ending;
 use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
+use crate::recipes::look::{self, Hint};
 use crate::recipes::names::{self, LockMode};
 use crate::recipes::owner::Owner;
 use crate::recipes::place::{Place, Removed};
@@ -26,7 +27,7 @@ use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting, recheck};
 use crate::request::Multi;
 use crate::session::Session;
-use crate::watch::{EventKind, Watch};
+use crate::watch::EventKind;
 
 /// How often a directory that others delete is made again.
 const ROUNDS: u32 = 10;
@@ -65,7 +66,7 @@ pub(super) struct Entrant<'a> {
 pub(super) struct View {
     pub(super) ready: Option<(Stat, Option<Ready>)>,
     /// Of the change of `ready`.
-    watch: Watch,
+    changed: Hint,
     pub(super) children: Children,
 }
 
@@ -234,15 +235,20 @@ impl<'a> Entrant<'a> {
 
     /// Looks at all that counts.
     async fn view(&self) -> Result<View, Error> {
-        let stat = self.conn.exists_watch(self.dir.child(READY));
+        let stat = look::exists(&self.conn, self.dir.child(READY));
         let listed = self.conn.children(self.dir);
-        let (stat, watch) = stat.await?;
+        let (stat, changed) = stat.await?;
+        // Whoever counts by a list takes one that is not older than this.
+        let listed = match changed {
+            Hint::Watch(_) => listed,
+            Hint::Later => self.conn.children(self.dir),
+        };
         let children = listed.await.map_err(|err| self.deleted(err))?;
         let ready = match stat {
             None => None,
             Some(stat) => read_ready(&self.conn, self.dir, stat).await?,
         };
-        Ok(View { ready, watch, children })
+        Ok(View { ready, changed, children })
     }
 
     /// A directory that is gone took the own node along.
@@ -257,14 +263,14 @@ impl<'a> Entrant<'a> {
     async fn wait(&mut self, view: View) -> Result<Next, Error> {
         // One looks at each change, in case the last to come dies before it made `ready`.
         let looks = view.children.names.first() == Some(&self.barrier.id);
-        let watched = looks.then(|| self.conn.children_watch(self.dir));
+        let watched = looks.then(|| look::children(&self.conn, self.dir.clone()));
         let listed = &view.children;
-        let changed = async {
+        let listed_anew = async {
             match watched {
                 None => std::future::pending().await,
                 Some(watched) => match watched.await {
-                    Ok((now, watch)) if now.stat.cversion == listed.stat.cversion => {
-                        watch.await;
+                    Ok((now, changed)) if now.stat.cversion == listed.stat.cversion => {
+                        changed.told().await;
                     }
                     // It has changed meanwhile, or the next look will tell.
                     _ => {}
@@ -278,8 +284,8 @@ impl<'a> Entrant<'a> {
                 return Err(Error::new(VERB, &self.own, ErrorKind::SessionExpired));
             }
             // It came behind the own node, even if it is gone again.
-            event = view.watch => self.let_in |= event.kind == EventKind::Created,
-            () = changed => {}
+            told = view.changed.told() => self.let_in |= told == Some(EventKind::Created),
+            () = listed_anew => {}
             () = sleep(recheck(&self.session)) => self.is_overdue = true,
         }
         Ok(Next::LookAgain)
@@ -331,11 +337,11 @@ async fn is_left(
     session: &Session,
     own: &ZkPath,
 ) -> Result<bool, Error> {
-    match conn.exists_watch(own).await? {
+    match look::exists(conn, own.clone()).await? {
         (None, _) => Ok(true),
-        (Some(stat), watch) if session.owns(&stat) => tokio::select! {
+        (Some(stat), gone) if session.owns(&stat) => tokio::select! {
             biased;
-            _ = watch => Ok(true),
+            _ = gone.told() => Ok(true),
             () = sleep(REMOVAL) => Ok(false),
         },
         (Some(_), _) => Ok(false),

@@ -15,6 +15,7 @@ use crate::node::{Children, Node, Version};
 use crate::path::ZkPath;
 use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
+use crate::recipes::look;
 use crate::recipes::passing::{bear, bear_anew, is_over};
 use crate::recipes::place::{Place, Removed};
 use crate::recipes::wait::recheck;
@@ -224,7 +225,7 @@ impl Leaver {
     /// Waits until `next` is gone, or something else may have changed.
     async fn wait_for(&mut self, held: &Held, is_here: bool, next: &ZkPath) -> Result<(), Error> {
         let conn = &self.barrier.conn;
-        let (Some(stat), watch) = conn.exists_watch(next).await? else { return Ok(()) };
+        let (Some(stat), gone) = look::exists(conn, next.clone()).await? else { return Ok(()) };
         if !stat.is_ephemeral() || self.begun.is_some_and(|begun| stat.czxid > begun) {
             self.passed_over.insert(next.name().to_owned());
             return Ok(());
@@ -239,7 +240,7 @@ impl Leaver {
         tokio::select! {
             biased;
             loss = own_end => Err(loss_error(VERB, &held.path, loss)),
-            _ = watch => Ok(()),
+            _ = gone.told() => Ok(()),
             () = sleep(recheck(&session)) => Ok(()),
         }
     }
