@@ -13,7 +13,8 @@
 //! each of them; so nobody is let in by a member that has gone. The last to come always counts n. If it
 //! dies over that, the member whose name sorts first looks at each change, and all look once in a
 //! session timeout. `ready` lets in those whose own node is older: it was made for them. It lists them,
-//! so one too many is told. Who takes another n than those who were there first is told so, and goes.
+//! so one too many is told. Whoever comes asks all who were there first how many it takes; if one of them
+//! says another n, it is told so, and goes.
 //!
 //! **Before a round is over.** A `ready` that is older than the own node was made for others. As long
 //! as one of these is there a newcomer takes its node away and waits, so that it holds nobody up who

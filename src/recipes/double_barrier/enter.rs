@@ -50,7 +50,7 @@ pub(super) struct Entrant<'a> {
     pub(super) id: String,
     /// What the directory was like at the first look.
     pub(super) first: Option<Children>,
-    /// Whether all who were there first take the same number.
+    /// Whether all who were there first are known to take the same number: they stay so.
     pub(super) agreed: bool,
     /// Whether `ready` has been seen to come since the own node was made.
     pub(super) let_in: bool,

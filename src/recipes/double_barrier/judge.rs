@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::enter::{Entrant, Next, View};
-use super::round::{Card, Member, Ready, members, most_members};
+use super::round::{Member, Ready, members, most_members};
 use super::{READY, VERB};
 use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
@@ -25,13 +25,14 @@ impl Entrant<'_> {
             None => {}
         }
         let ours = self.barrier.parties;
-        if count < ours && (self.agreed || self.agrees_with_one(view).await?) {
+        if count < ours && (self.agreed || count == 1) {
             self.agreed = true;
             return Ok(Next::Wait);
         }
-        let dir = self.conn.get(self.dir);
+        let dir = (count >= ours).then(|| self.conn.get(self.dir));
         let mut members = members(&self.conn, self.dir, &view.children.names).await?;
-        // Those who were there first decide how many it takes.
+        // Those who were there first decide how many it takes. All of them are asked: one alone may not
+        // know yet that the others say otherwise.
         let before = members.iter().filter(|member| member.czxid < self.stat.czxid);
         for parties in before.filter_map(|member| member.parties) {
             if parties != ours {
@@ -41,9 +42,7 @@ impl Entrant<'_> {
         self.agreed = true;
         // Whoever came later and does not agree will see that, and go.
         members.retain(|member| member.parties.is_none_or(|parties| parties == ours));
-        if members.len() < ours {
-            return Ok(Next::Wait);
-        }
+        let Some(dir) = dir.filter(|_| members.len() >= ours) else { return Ok(Next::Wait) };
         members.truncate(ours);
         self.is_among(&members)?;
         // One makes it, and another one who looks at each change; all do if it takes long.
@@ -54,25 +53,6 @@ impl Entrant<'_> {
         }
         let dir = dir.await.map_err(|err| self.deleted(err))?;
         self.make_ready(&members, &dir).await
-    }
-
-    /// Whether another one who was there first takes the same number: all of them do then, as each was
-    /// told otherwise.
-    async fn agrees_with_one(&self, view: &View) -> Result<bool, Error> {
-        let others = |name: &&String| *name != READY && **name != self.barrier.id;
-        let Some(name) = view.children.names.iter().find(others) else { return Ok(true) };
-        let node = match self.conn.get(self.dir.child(name)).await {
-            Ok(node) => node,
-            Err(err) if matches!(err.kind(), ErrorKind::NoNode | ErrorKind::NoAuth) => {
-                return Ok(false);
-            }
-            Err(err) => return Err(err),
-        };
-        let is_first = node.stat.is_ephemeral() && node.stat.czxid < self.stat.czxid;
-        match Card::parse(&node.data).filter(|_| is_first).map(|card| card.parties) {
-            Some(theirs) if theirs != self.barrier.parties => Err(self.disagreement(theirs)),
-            known => Ok(known.is_some()),
-        }
     }
 
     /// An older `ready` was made for others. Without any of them it is a crash's, and removed.
