@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use zkcells::recipes::{DoubleBarrier, Inside};
-use zkcells::{Conn, ErrorKind, MemoryQuorum, Op};
+use zkcells::{Conn, ConnExt as _, ErrorKind, MemoryQuorum, Op};
 
 use crate::support::altered::{Altered, Back};
 use crate::support::beds::until_children;
+use crate::support::forgetful::Forgetful;
 use crate::support::soon;
-use crate::{connect, end, spawned};
+use crate::{connect, deletes, end, settled, spawned};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -49,4 +50,38 @@ async fn whoever_agrees_with_one_who_is_wrong_is_told_too() {
         inside.push(end("those who agree", one).await.unwrap());
     }
     all_exit::<3>(inside.try_into().unwrap()).await;
+}
+
+/// A round of others is on. Whoever comes takes its node away, nobody tells whether that was done, and
+/// the round may be over by then.
+#[tokio::test]
+async fn whoever_cannot_tell_whether_it_made_way_waits_for_the_next_round() {
+    for (carried_out, over) in [(true, false), (true, true), (false, false), (false, true)] {
+        let case = format!("carried out {carried_out}, round over {over}");
+        let quorum = MemoryQuorum::new();
+        let conn = || connect(&quorum, MINUTE);
+        let other = conn();
+        let (a, b) = (entering(conn(), "a", 2), entering(conn(), "b", 2));
+        let (a, b) = (end("a", a).await.unwrap(), end("b", b).await.unwrap());
+        let forgetful = Forgetful::of(conn(), 1, carried_out);
+        let (late, word) = Altered::keeping(forgetful.clone(), Back::Answer, |request| {
+            deletes(request, "/step/c")
+        });
+        let c = entering(late, "c", 2);
+        word.reached(&case).await;
+        assert!(forgetful.is_done());
+        if over {
+            all_exit([a, b]).await;
+            word.go();
+        } else {
+            word.go();
+            settled(&*other, "/").await;
+            assert!(!c.is_finished(), "{case}: {:?}", c.await);
+            all_exit([a, b]).await;
+        }
+        let d = entering(conn(), "d", 2);
+        let c = soon(&case, c).await.unwrap().unwrap_or_else(|err| panic!("{case}: {err}"));
+        all_exit([c, end("d", d).await.unwrap()]).await;
+        assert!(other.exists("/step").await.unwrap().is_none(), "{case}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::enter::{Entrant, Next, View};
+use super::enter::{Begun, Entrant, Verdict, View};
 use super::round::{Member, Ready, members, most_members};
 use super::{READY, VERB};
 use crate::conn::ConnExt;
@@ -12,7 +12,7 @@ use crate::request::Multi;
 
 impl Entrant<'_> {
     /// Says what is to be done next, and makes `ready` if it is time.
-    pub(super) async fn judge(&mut self, view: &View) -> Result<Next, Error> {
+    pub(super) async fn judge(&mut self, view: &View) -> Result<Verdict, Error> {
         let count = view.children.names.iter().filter(|name| *name != READY).count();
         self.seen.store(count, Ordering::Relaxed);
         match &view.ready {
@@ -27,7 +27,7 @@ impl Entrant<'_> {
         let ours = self.barrier.parties;
         if count < ours && (self.agreed || count == 1) {
             self.agreed = true;
-            return Ok(Next::Wait);
+            return Ok(Verdict::Wait);
         }
         let dir = (count >= ours).then(|| self.conn.get(self.dir));
         let mut members = members(&self.conn, self.dir, &view.children.names).await?;
@@ -42,21 +42,21 @@ impl Entrant<'_> {
         self.agreed = true;
         // Whoever came later and does not agree will see that, and go.
         members.retain(|member| member.parties.is_none_or(|parties| parties == ours));
-        let Some(dir) = dir.filter(|_| members.len() >= ours) else { return Ok(Next::Wait) };
+        let Some(dir) = dir.filter(|_| members.len() >= ours) else { return Ok(Verdict::Wait) };
         members.truncate(ours);
         self.is_among(&members)?;
         // One makes it, and another one who looks at each change; all do if it takes long.
         let id = Some(&self.barrier.id);
         let is_last = members.last().map(|member| &member.name) == id;
         if !is_last && view.children.names.first() != id && !self.is_overdue {
-            return Ok(Next::Wait);
+            return Ok(Verdict::Wait);
         }
         let dir = dir.await.map_err(|err| self.deleted(err))?;
         self.make_ready(&members, &dir).await
     }
 
     /// An older `ready` was made for others. Without any of them it is a crash's, and removed.
-    async fn behind(&self, ready: &Stat, made_for: Option<&Ready>) -> Result<Next, Error> {
+    async fn behind(&self, ready: &Stat, made_for: Option<&Ready>) -> Result<Verdict, Error> {
         // It must not be that of the next round: whoever removes one, or makes one, writes the
         // directory, as it was before `ready` was seen once more.
         let dir = self.conn.get(self.dir);
@@ -64,21 +64,21 @@ impl Entrant<'_> {
         let listed = self.conn.children(self.dir);
         let dir = dir.await.map_err(|err| self.deleted(err))?;
         if stat.await?.is_none_or(|stat| stat.czxid != ready.czxid) {
-            return Ok(Next::LookAgain);
+            return Ok(Verdict::LookAgain);
         }
         let names = listed.await.map_err(|err| self.deleted(err))?.names;
         let members = members(&self.conn, self.dir, &names).await?;
         if members.iter().any(|member| Ready::is_for(made_for, ready, member)) {
-            return Ok(Next::MakeWay(dir.stat.version));
+            return Ok(Verdict::MakeWay(dir.stat.version));
         }
         let removal = Multi::new()
             .set(self.dir, dir.data, Version::Exact(dir.stat.version))
             .delete(self.dir.child(READY), Version::Any);
         match self.conn.multi(removal).await {
-            Ok(_) => Ok(Next::LookAgain),
+            Ok(_) => Ok(Verdict::LookAgain),
             Err(err) => match err.kind() {
                 ErrorKind::BadVersion | ErrorKind::NoNode | ErrorKind::OutcomeUnknown => {
-                    Ok(Next::LookAgain)
+                    Ok(Verdict::LookAgain)
                 }
                 _ => {
                     Err(err.with_detail("members that are gone have left it, and it is in the way"))
@@ -87,18 +87,18 @@ impl Entrant<'_> {
         }
     }
 
-    fn let_in_by(&self, stat: &Stat, ready: &Ready) -> Result<Next, Error> {
+    fn let_in_by(&self, stat: &Stat, ready: &Ready) -> Result<Verdict, Error> {
         if ready.parties != self.barrier.parties {
             return Err(self.disagreement(ready.parties));
         }
         if !ready.members.contains(&self.barrier.id) {
             return Err(self.surplus());
         }
-        Ok(Next::Inside(Some(stat.czxid), Some(ready.members.clone())))
+        Ok(Verdict::Inside(Begun { by: Some(stat.czxid), members: Some(ready.members.clone()) }))
     }
 
     /// Another system's `ready` does not say for whom it was made.
-    async fn let_in_by_others(&self, view: &View, stat: Option<&Stat>) -> Result<Next, Error> {
+    async fn let_in_by_others(&self, view: &View, stat: Option<&Stat>) -> Result<Verdict, Error> {
         let first = self.first.as_ref().unwrap_or(&view.children);
         let most = most_members(first, &view.children);
         if most < self.barrier.parties {
@@ -110,11 +110,11 @@ impl Entrant<'_> {
             members.truncate(self.barrier.parties);
             self.is_among(&members)?;
         }
-        Ok(Next::Inside(stat.map(|stat| stat.czxid), None))
+        Ok(Verdict::Inside(Begun { by: stat.map(|stat| stat.czxid), members: None }))
     }
 
     /// Makes `ready` if all `members` are there.
-    async fn make_ready(&mut self, members: &[Member], dir: &Node) -> Result<Next, Error> {
+    async fn make_ready(&mut self, members: &[Member], dir: &Node) -> Result<Verdict, Error> {
         let ready = Ready {
             parties: self.barrier.parties,
             members: members.iter().map(|member| member.name.clone()).collect(),
@@ -143,7 +143,7 @@ impl Entrant<'_> {
                 _ => return Err(err),
             },
         }
-        Ok(Next::LookAgain)
+        Ok(Verdict::LookAgain)
     }
 
     fn is_among(&self, members: &[Member]) -> Result<(), Error> {
