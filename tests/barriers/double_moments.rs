@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::join;
 use zkcells::recipes::{DoubleBarrier, Inside};
-use zkcells::{Conn, ConnExt as _, ErrorKind, MemoryQuorum, Op};
+use zkcells::{Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, Op, Version};
 
 use crate::support::altered::{Altered, Back};
 use crate::support::beds::until_children;
 use crate::support::forgetful::Forgetful;
 use crate::support::soon;
-use crate::{connect, deletes, end, settled, spawned};
+use crate::{connect, creates, deletes, end, settled, spawned};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -84,4 +85,66 @@ async fn whoever_cannot_tell_whether_it_made_way_waits_for_the_next_round() {
         all_exit([c, end("d", d).await.unwrap()]).await;
         assert!(other.exists("/step").await.unwrap().is_none(), "{case}");
     }
+}
+
+/// Two of three are counted for a `ready` that is made behind the look of the third, who hears of it,
+/// and looks again when all of that round are out.
+#[tokio::test]
+async fn a_ready_for_others_that_is_gone_lets_nobody_in() {
+    let quorum = MemoryQuorum::new();
+    let other = connect(&quorum, MINUTE);
+    let makes_ready = |request: &zkcells::Request| creates(request, "/step/ready");
+    let card = |id: &str| format!(r#"{{"hostname": "h", "pid": 1, "id": "{id}", "parties": 2}}"#);
+    other.create("/step", "", Mode::Persistent).await.unwrap();
+    other.create("/step/m", card("1"), Mode::Ephemeral).await.unwrap();
+    let (slow, a_makes) = Altered::keeping(connect(&quorum, MINUTE), Back::Request, makes_ready);
+    let a = entering(slow, "a", 2);
+    a_makes.reached("the first `ready`").await;
+    // One gives up, another comes, and counts two.
+    other.delete("/step/m", Version::Any).await.unwrap();
+    let (late, c_knows) = Altered::keeping(connect(&quorum, MINUTE), Back::Answer, makes_ready);
+    let (slow, c_makes) = Altered::keeping(late, Back::Request, makes_ready);
+    let c = entering(slow, "c", 2);
+    c_makes.reached("the second `ready`").await;
+    // The one who gave up is back for a moment, under its name.
+    other.create("/step/m", card("2"), Mode::Ephemeral).await.unwrap();
+    a_makes.go();
+    let a = end("a", a).await.unwrap();
+    other.delete("/step/m", Version::Any).await.unwrap();
+    c_makes.go();
+    c_knows.reached("the refusal").await;
+    soon("the way out", a.exit()).await.unwrap();
+    c_knows.go();
+    settled(&*other, "/").await;
+    assert!(!c.is_finished(), "alone inside: {:?}", c.await);
+    let d = entering(other.clone(), "d", 2);
+    let (c, d) = join!(end("c", c), end("d", d));
+    all_exit([c.unwrap(), d.unwrap()]).await;
+}
+
+/// A member of another system takes `ready` away at once, which one of ours has made.
+#[tokio::test]
+async fn a_ready_of_ours_that_others_took_away_lets_in() {
+    let quorum = MemoryQuorum::new();
+    let theirs = connect(&quorum, MINUTE);
+    theirs.create("/step", "", Mode::Persistent).await.unwrap();
+    theirs.create("/step/a", "", Mode::Ephemeral).await.unwrap();
+    let waits = connect(&quorum, MINUTE);
+    let b = entering(waits.clone(), "b", 3);
+    until_children(&*theirs, "/step", |names| names.len() == 2).await;
+    settled(&*theirs, "/step").await;
+    // Those who wait hear of it when it is gone.
+    waits.late_event(Duration::from_secs(1));
+    let (late, made) = Altered::keeping(connect(&quorum, MINUTE), Back::Answer, |request| {
+        creates(request, "/step/ready")
+    });
+    let c = entering(late, "c", 3);
+    made.reached("its making").await;
+    theirs.delete("/step/ready", Version::Any).await.unwrap();
+    made.go();
+    quorum.advance(Duration::from_secs(1));
+    assert_eq!(waits.bites().late, 1);
+    let (b, c) = (end("b", b).await.unwrap(), end("c", c).await.unwrap());
+    theirs.delete("/step/a", Version::Any).await.unwrap();
+    all_exit([b, c]).await;
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::enter::{Begun, Entrant, Verdict, View};
-use super::round::{Member, Ready, members, most_members};
+use super::round::{Member, Ready, members, most_members, was_taken_by_others};
 use super::{READY, VERB};
 use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
@@ -21,8 +21,11 @@ impl Entrant<'_> {
             }
             Some((stat, Some(ready))) => return self.let_in_by(stat, ready),
             Some((stat, None)) => return self.let_in_by_others(view, Some(stat)).await,
-            None if self.let_in => return self.let_in_by_others(view, None).await,
-            None => {}
+            None if self.let_in && self.was_taken_by_others(view) => {
+                return self.let_in_by_others(view, None).await;
+            }
+            // One of ours lists its members, and stays until the last of them is out.
+            None => self.let_in = false,
         }
         let ours = self.barrier.parties;
         if count < ours && (self.agreed || count == 1) {
@@ -85,6 +88,11 @@ impl Entrant<'_> {
                 }
             },
         }
+    }
+
+    fn was_taken_by_others(&self, view: &View) -> bool {
+        let first = self.first.as_ref().unwrap_or(&view.children);
+        was_taken_by_others(self.stat.czxid, first, &view.children)
     }
 
     fn let_in_by(&self, stat: &Stat, ready: &Ready) -> Result<Verdict, Error> {
