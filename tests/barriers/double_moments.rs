@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::join;
 use zkcells::recipes::{DoubleBarrier, Inside};
-use zkcells::{Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, Op, Version};
+use zkcells::{Acl, Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, Op, Perms, Version};
 
 use crate::support::altered::{Altered, Back};
 use crate::support::beds::until_children;
@@ -147,4 +147,22 @@ async fn a_ready_of_ours_that_others_took_away_lets_in() {
     let (b, c) = (end("b", b).await.unwrap(), end("c", c).await.unwrap());
     theirs.delete("/step/a", Version::Any).await.unwrap();
     all_exit([b, c]).await;
+}
+
+/// Whoever may not take its node away is told so, and does not wait for the end of its session.
+#[tokio::test]
+async fn whoever_may_not_leave_is_told() {
+    let quorum = MemoryQuorum::new();
+    let (conn, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+    let (a, b) = (entering(other.clone(), "a", 2), entering(conn.clone(), "b", 2));
+    let (a, b) = (end("a", a).await.unwrap(), end("b", b).await.unwrap());
+    let all_but = |perms| vec![Acl { perms, ..Acl::open().remove(0) }];
+    let perms = Perms::READ | Perms::WRITE | Perms::CREATE | Perms::ADMIN;
+    conn.set_acl("/step", all_but(perms), Version::Any).await.unwrap();
+    let err = soon("the refusal", b.exit()).await.unwrap_err();
+    assert_eq!((err.kind(), err.op(), err.path()), (ErrorKind::NoAuth, "exit", "/step/b"));
+    conn.set_acl("/step", Acl::open(), Version::Any).await.unwrap();
+    // It goes as soon as it may.
+    soon("the other", a.exit()).await.unwrap();
+    until_children(&*conn, "/", |names| !names.iter().any(|name| name == "step")).await;
 }

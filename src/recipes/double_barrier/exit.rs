@@ -68,8 +68,8 @@ impl Inside {
     /// # Errors
     ///
     /// `Revoked` or `SessionExpired` when the own node was lost while inside: then the others may have
-    /// left before. What no later look would mend, as `NoAuth` for the list and `Closed`; the own node
-    /// is removed all the same.
+    /// left before. What no later look would mend, as `Closed`, and `NoAuth` for the list or for the own
+    /// node, which is removed in the background as soon as it may be.
     ///
     /// # Cancel safety
     ///
@@ -181,10 +181,13 @@ impl Leaver {
             own => {
                 if let Some(mut own) = own.take() {
                     // Nobody waits for one who cannot be reached, for longer than it may be inside.
-                    let until = held.proof.valid_until();
+                    let (until, denied) = (held.proof.valid_until(), own.denied());
                     let removed = tokio::select! {
                         biased;
                         removed = own.leave() => removed,
+                        () = denied => {
+                            return Err(Error::new(VERB, &held.path, ErrorKind::NoAuth));
+                        }
                         () = sleep(until.remaining()) => {
                             return Err(loss_error(VERB, &held.path, Loss::Unproven));
                         }
