@@ -7,6 +7,7 @@ mod support;
 
 mod crowded;
 mod cyclic;
+mod cyclic_moments;
 mod double;
 mod double_faults;
 mod double_moments;

@@ -184,8 +184,8 @@ impl Way {
         }
     }
 
-    /// Breaks the generation in which the own party waits, if it does; the state then.
-    pub(super) async fn break_off(&self, why: &str) -> Result<State, Error> {
+    /// Breaks the generation in which the own party waits, if it does; the state then, and its node.
+    pub(super) async fn break_off(&self, why: &str) -> Result<(Node, State), Error> {
         let mut conflicts = 0;
         loop {
             pause::after(conflicts, Duration::MAX).await;
@@ -195,11 +195,11 @@ impl Way {
                 return Err(Error::new(VERB, &self.path, ErrorKind::Revoked));
             };
             if state.place(&self.arrival.id).is_none() || state.broken.is_some() {
-                return Ok(state);
+                return Ok((node, state));
             }
             let next = state.break_off(why);
             match write(self.conn(), &self.path, &node, &state, &next).await? {
-                Written::Yes => return Ok(next),
+                Written::Yes => return Ok((node, next)),
                 Written::No => conflicts += 1,
             }
         }
@@ -210,22 +210,33 @@ impl Way {
         let mut pauses = PAUSES;
         loop {
             match self.break_off(why).await {
-                Ok(_) => return,
+                Ok((_, state)) if state.place(&self.arrival.id).is_some() => return,
+                // Whoever wrote its arrival away has left its node.
+                Ok(_) => match self.remove().await {
+                    Err(err) if err.kind() != ErrorKind::NoAuth => {}
+                    _ => return,
+                },
                 // Where failures are tolerated another session does as well.
                 Err(err) if self.barrier.tolerant && err.kind() == ErrorKind::SessionExpired => {}
                 Err(err) if is_over(err.kind()) || err.kind() == ErrorKind::Revoked => return,
                 Err(_) if !self.barrier.tolerant && self.session.state().is_over() => return,
                 // The state cannot be moved; without the own node others see that somebody is gone.
                 Err(err) if matches!(err.kind(), ErrorKind::Unexpected | ErrorKind::NoAuth) => {
-                    match self.conn().delete(self.node(&self.arrival), Version::Any).await {
-                        Ok(()) => return,
-                        Err(err) if err.kind() == ErrorKind::NoNode => return,
-                        Err(_) => {}
+                    if self.remove().await.is_ok() {
+                        return;
                     }
                 }
                 Err(_) => {}
             }
             sleep(pauses.failed()).await;
+        }
+    }
+
+    /// Removes the own node, unless it is gone.
+    async fn remove(&self) -> Result<(), Error> {
+        match self.conn().delete(self.node(&self.arrival), Version::Any).await {
+            Err(err) if err.kind() != ErrorKind::NoNode => Err(err),
+            _ => Ok(()),
         }
     }
 

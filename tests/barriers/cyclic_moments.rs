@@ -1,0 +1,109 @@
+//! Cyclic barriers that are written over, or deleted, at the worst moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::oneshot;
+use zkcells::recipes::CyclicBarrier;
+use zkcells::{ConnExt as _, Error, ErrorKind, MemoryConn, MemoryQuorum, Version, tree};
+
+use crate::support::beds::until_children;
+use crate::support::soon;
+use crate::{connect, end, settled, spawned};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+type Waiting = tokio::task::JoinHandle<Result<usize, Error>>;
+
+/// A party of so many that has arrived, and gives up when it is told.
+async fn arrived(conn: &Arc<MemoryConn>, parties: usize) -> (Waiting, oneshot::Sender<()>) {
+    let ours = CyclicBarrier::new(conn.clone(), "/phase", parties);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let waiting = spawned(async move { ours.wait_unless(async { drop(stopped.await) }).await });
+    until_children(&**conn, "/phase", |names| names.len() == 1).await;
+    settled(&**conn, "/").await;
+    (waiting, stop)
+}
+
+/// So many others go through a generation.
+async fn generation(conn: &Arc<MemoryConn>, parties: usize) {
+    let theirs = CyclicBarrier::new(conn.clone(), "/phase", parties);
+    let all = join_all((0..parties).map(|_| theirs.wait()));
+    assert!(soon("a generation", all).await.into_iter().all(|one| one.is_ok()));
+}
+
+/// The events that would tell a party of what others do do not come.
+fn deafen(conn: &MemoryConn) {
+    for _ in 0..8 {
+        conn.late_event(100 * MINUTE);
+    }
+}
+
+/// Somebody deletes the node, and others pass in the first generation of the next one, as the party
+/// that had arrived in the first one gives up.
+#[tokio::test]
+async fn whoever_gives_up_is_in_no_generation_of_another_node() {
+    for is_away in [false, true] {
+        let quorum = MemoryQuorum::new();
+        let (conn, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+        let (waiting, stop) = arrived(&conn, 3).await;
+        if is_away {
+            conn.lose_connection()
+        } else {
+            deafen(&conn)
+        }
+        tree::remove_all(&*other, "/phase").await.unwrap();
+        generation(&other, 3).await;
+        stop.send(()).unwrap();
+        settled(&*other, "/").await;
+        conn.join();
+        assert_eq!(end("the end", waiting).await, Err(ErrorKind::Cancelled), "away {is_away}");
+    }
+}
+
+/// Somebody writes over the state: nothing, or what it was before.
+#[tokio::test]
+async fn whose_arrival_is_written_over_is_told_and_passes_with_nobody() {
+    for is_older in [false, true] {
+        let quorum = MemoryQuorum::new();
+        let (conn, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+        generation(&other, 2).await;
+        let before = other.get("/phase").await.unwrap().data;
+        let (waiting, _stop) = arrived(&conn, 2).await;
+        let over = if is_older { before } else { "".into() };
+        other.set("/phase", over, Version::Any).await.unwrap();
+        assert_eq!(end("the end", waiting).await, Err(ErrorKind::Revoked), "older {is_older}");
+        // Its node goes, too.
+        until_children(&*other, "/phase", <[String]>::is_empty).await;
+        generation(&other, 2).await;
+    }
+}
+
+/// The same where it hears nothing until others have passed, in one generation or in two.
+#[tokio::test]
+async fn whose_arrival_is_written_over_passes_with_nobody_later() {
+    for generations in 0..3 {
+        for gives_up in [false, true] {
+            let case = format!("{generations} generations, gives up {gives_up}");
+            let quorum = MemoryQuorum::new();
+            let timeout = if gives_up { MINUTE } else { Duration::from_millis(200) };
+            let (conn, other) = (connect(&quorum, timeout), connect(&quorum, MINUTE));
+            let (waiting, stop) = arrived(&conn, 2).await;
+            deafen(&conn);
+            other.set("/phase", "", Version::Any).await.unwrap();
+            for _ in 0..generations {
+                generation(&other, 2).await;
+            }
+            let why = match gives_up {
+                true => {
+                    stop.send(()).unwrap();
+                    ErrorKind::Cancelled
+                }
+                false => ErrorKind::Revoked,
+            };
+            assert_eq!(end(&case, waiting).await, Err(why), "{case}");
+            until_children(&*other, "/phase", <[String]>::is_empty).await;
+        }
+    }
+}
