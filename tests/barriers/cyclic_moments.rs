@@ -107,3 +107,32 @@ async fn whose_arrival_is_written_over_passes_with_nobody_later() {
         }
     }
 }
+
+/// All who wait for three are dead. Those who are two would be told for ever that others wait for three.
+#[tokio::test]
+async fn the_dead_disagree_with_nobody() {
+    let quorum = MemoryQuorum::new();
+    let (conn, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+    let (waiting, _stop) = arrived(&conn, 3).await;
+    let two = CyclicBarrier::new(other.clone(), "/phase", 2);
+    assert_eq!(two.wait().await.unwrap_err().kind(), ErrorKind::Disagreement);
+    conn.expire();
+    assert_eq!(end("the dead one", waiting).await, Err(ErrorKind::SessionExpired));
+    let err = two.wait().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Broken, "{err}");
+    assert!(err.detail().unwrap().contains("gone"), "{err}");
+    assert!(two.is_broken().await.unwrap());
+    two.reset().await.unwrap();
+    generation(&other, 2).await;
+    // Where failures are tolerated, the dead count.
+    let tolerant = |conn: &Arc<MemoryConn>, parties| {
+        CyclicBarrier::new(conn.clone(), "/phase", parties).with_tolerated_failures()
+    };
+    let three = tolerant(&conn, 3);
+    let waiting = spawned(async move { three.wait().await });
+    until_children(&*other, "/phase", |names| names.len() == 1).await;
+    conn.expire();
+    let err = tolerant(&other, 2).wait().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Disagreement, "{err}");
+    assert!(!waiting.is_finished());
+}

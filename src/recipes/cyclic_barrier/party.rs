@@ -113,6 +113,12 @@ impl Party {
                 return Err(self.way.broken(why));
             }
             if !state.agrees(&self.way.barrier) {
+                // The dead are of no mind; while one of them lives it sees to those who died before it.
+                let newest = state.arrived.last().filter(|_| !state.tolerate_failures);
+                if self.way.bury(&node, &state, newest).await? {
+                    conflicts += 1;
+                    continue;
+                }
                 return Err(self.way.disagreement(&state));
             }
             let state = state.of(&self.way.barrier);

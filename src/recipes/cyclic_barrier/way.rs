@@ -97,22 +97,22 @@ impl Way {
         Ok(ops)
     }
 
-    /// Breaks a generation in which somebody has died, and tells so.
+    /// Breaks a generation in which `one` has died, and tells so; whether it is gone.
     pub(super) async fn bury(
         &self,
         node: &Node,
         state: &State,
-        gone: Option<&Arrival>,
-    ) -> Result<(), Error> {
-        let Some(gone) = gone else { return Ok(()) };
+        one: Option<&Arrival>,
+    ) -> Result<bool, Error> {
+        let Some(one) = one else { return Ok(false) };
         // It was there at the version that was read, or that version is no more.
-        if self.conn().exists(self.node(gone)).await?.is_some() {
-            return Ok(());
+        if self.conn().exists(self.node(one)).await?.is_some() {
+            return Ok(false);
         }
-        let why = gone.gone();
+        let why = one.gone();
         match write(self.conn(), &self.path, node, state, &state.break_off(&why)).await? {
             Written::Yes => Err(self.broken(&why)),
-            Written::No => Ok(()),
+            Written::No => Ok(true),
         }
     }
 
