@@ -6,8 +6,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::oneshot;
 use zkcells::recipes::CyclicBarrier;
-use zkcells::{ConnExt as _, Error, ErrorKind, MemoryConn, MemoryQuorum, Version, tree};
+use zkcells::{
+    Conn, ConnExt as _, Error, ErrorKind, MemoryConn, MemoryQuorum, Mode, Op, Pending, Version,
+    tree,
+};
 
+use crate::support::altered::Altered;
 use crate::support::beds::until_children;
 use crate::support::soon;
 use crate::{connect, end, settled, spawned};
@@ -135,4 +139,53 @@ async fn the_dead_disagree_with_nobody() {
     let err = tolerant(&other, 2).wait().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Disagreement, "{err}");
     assert!(!waiting.is_finished());
+}
+
+/// Deletes the node right before the first list of what is in it, which the last one to come makes, and
+/// whoever breaks it or begins it anew.
+fn deleted_meanwhile(quorum: &MemoryQuorum) -> Arc<Altered> {
+    let other = connect(quorum, MINUTE);
+    let first = std::sync::atomic::AtomicBool::new(true);
+    Altered::of(connect(quorum, MINUTE), move |inner, request| {
+        let lists = matches!(request.op, Op::Children(_));
+        if !lists || !first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            return inner.call(request);
+        }
+        let (inner, other) = (inner.clone(), other.clone());
+        Pending::new(async move {
+            tree::remove_all(&*other, "/phase").await.unwrap();
+            inner.call(request).await
+        })
+    })
+}
+
+#[tokio::test]
+async fn a_node_that_goes_meanwhile_is_as_new() {
+    let quorum = MemoryQuorum::new();
+    let other = connect(&quorum, MINUTE);
+    other.create("/phase", "", Mode::Persistent).await.unwrap();
+    let conn: Arc<dyn Conn> = deleted_meanwhile(&quorum);
+    CyclicBarrier::new(conn, "/phase", 2).reset().await.unwrap();
+    assert!(other.exists("/phase").await.unwrap().is_none());
+    // Whoever comes as the last one makes it anew.
+    let first = CyclicBarrier::new(other.clone(), "/phase", 1).with_tolerated_failures();
+    first.wait().await.unwrap();
+    let alone = CyclicBarrier::new(deleted_meanwhile(&quorum), "/phase", 1);
+    let alone = alone.with_tolerated_failures();
+    assert_eq!(soon("the last", alone.wait()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn whoever_breaks_what_is_deleted_meanwhile_is_told_so() {
+    let quorum = MemoryQuorum::new();
+    let (conn, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+    let (before, _stop) = arrived(&conn, 3).await;
+    let ours = CyclicBarrier::new(deleted_meanwhile(&quorum), "/phase", 3);
+    let waiting = spawned(async move { ours.wait().await });
+    until_children(&*other, "/phase", |names| names.len() == 2).await;
+    settled(&*other, "/").await;
+    // It sees that the one before it is gone, and breaks the barrier.
+    conn.expire();
+    assert_eq!(end("the one before", before).await, Err(ErrorKind::SessionExpired));
+    assert_eq!(end("the end", waiting).await, Err(ErrorKind::Revoked));
 }

@@ -256,9 +256,13 @@ impl Way {
     }
 }
 
-/// The nodes of those who have arrived, as far as they are there.
+/// The nodes of those who have arrived, as far as they are there. Of a barrier that is gone whoever
+/// writes it is told so.
 async fn nodes(conn: &dyn Conn, path: &ZkPath, state: &State) -> Result<Vec<ZkPath>, Error> {
-    let names = conn.children(path).await?.names;
+    let names = match conn.children(path).await {
+        Err(err) if err.kind() == ErrorKind::NoNode => Vec::new(),
+        listed => listed?.names,
+    };
     let of = |arrival: &Arrival| names.binary_search(&arrival.node()).ok();
     Ok(state.arrived.iter().filter_map(of).map(|at| path.child(&names[at])).collect())
 }
