@@ -190,8 +190,8 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// `NoNode` when it was open. `NotEmpty` when the node has children, and is no barrier's.
-    /// `OutcomeUnknown` when the reply was lost and cannot be decided.
+    /// `NoNode` when it was open, or another opened it first. `NotEmpty` when the node has children, and
+    /// is no barrier's. `OutcomeUnknown` when the reply was lost and cannot be decided.
     ///
     /// # Cancel safety
     ///
@@ -199,36 +199,32 @@ impl Barrier {
     pub async fn unset(&self) -> Result<(), Error> {
         const VERB: &str = "unset";
         let path = self.path(VERB)?;
-        let (mut closed, mut in_doubt) = (None, false);
+        // The closing that a lost reply may have opened.
+        let mut in_doubt = None;
         loop {
             // What may have been done is not said to be undone.
             let told = |err: Error| match err.kind() {
-                ErrorKind::NotSent | ErrorKind::ConnectionLoss | ErrorKind::Timeout if in_doubt => {
+                ErrorKind::NotSent | ErrorKind::ConnectionLoss | ErrorKind::Timeout
+                    if in_doubt.is_some() =>
+                {
                     Error::new(VERB, &path, ErrorKind::OutcomeUnknown).with_cause(err)
                 }
                 _ => err.during(VERB),
             };
-            // Behind a doubt, what was on its way has come.
-            let synced = in_doubt.then(|| self.conn.sync(&path));
-            let read = self.conn.exists(&path);
-            if let Some(synced) = synced {
-                synced.await.map_err(told)?;
-            }
-            match (read.await.map_err(told)?, closed) {
+            // What was on its way has come by then, and no server lags behind.
+            let (synced, read) = (self.conn.sync(&path), self.conn.exists(&path));
+            synced.await.map_err(told)?;
+            let closed = match (read.await.map_err(told)?, in_doubt) {
+                (None, None) => return Err(Error::new(VERB, &path, ErrorKind::NoNode)),
                 // What was lost did it, or another.
-                (None, _) if in_doubt => return Ok(()),
+                (None, Some(_)) => return Ok(()),
                 (Some(stat), Some(before)) if stat.czxid != before => return Ok(()),
-                (Some(stat), _) => closed = Some(stat.czxid),
-                // It may be a server that lags behind; the deletion will tell.
-                (None, _) => {}
-            }
+                (Some(stat), _) => stat.czxid,
+            };
             match self.conn.delete(&path, Version::Any).await {
                 Ok(()) => return Ok(()),
-                Err(err) if err.kind() == ErrorKind::NoNode => {
-                    let was_closed = closed.is_some() || in_doubt;
-                    return if was_closed { Ok(()) } else { Err(err.during(VERB)) };
-                }
-                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = true,
+                Err(err) if err.kind() == ErrorKind::NoNode && in_doubt.is_some() => return Ok(()),
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = Some(closed),
                 Err(err) => return Err(told(err)),
             }
         }
