@@ -270,7 +270,8 @@ impl Barrier {
         }
     }
 
-    /// As [`wait`](Self::wait), at most for `wait` in all.
+    /// As [`wait`](Self::wait), at most for `wait` in all. With no time at all it looks once, for as long
+    /// as that takes.
     ///
     /// # Errors
     ///
@@ -281,6 +282,9 @@ impl Barrier {
     ///
     /// As of [`wait`](Self::wait).
     pub async fn wait_within(&self, wait: Duration) -> Result<(), Error> {
+        if wait.is_zero() {
+            return self.is_open().await;
+        }
         let by = Deadline::after(wait);
         tokio::select! {
             biased;
@@ -303,6 +307,18 @@ impl Barrier {
             biased;
             open = self.wait() => open,
             () = stop => Err(self.error("wait", ErrorKind::Cancelled)),
+        }
+    }
+
+    /// Fails with `Timeout` where it is closed.
+    async fn is_open(&self) -> Result<(), Error> {
+        const VERB: &str = "wait";
+        let path = self.path(VERB)?;
+        let (synced, read) = (self.conn.sync(&path), self.conn.exists(&path));
+        let closed = async { synced.await.and(read.await) };
+        match closed.await.map_err(|err| err.during(VERB))? {
+            None => Ok(()),
+            Some(_) => Err(self.error(VERB, ErrorKind::Timeout)),
         }
     }
 

@@ -210,6 +210,24 @@ async fn of_two_unsets_one_opens() {
     assert_eq!(end("the other", ours).await, Err(ErrorKind::NoNode));
 }
 
+/// A look takes a while, and whoever has no time at all has that for one.
+#[tokio::test]
+async fn whoever_does_not_wait_looks_once() {
+    let conn = connect(&MemoryQuorum::new(), MINUTE);
+    let slow = Altered::of(conn.clone(), |inner, request| {
+        let inner = inner.clone();
+        Pending::new(async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            inner.call(request).await
+        })
+    });
+    let barrier = Barrier::new(slow, "/barrier");
+    barrier.wait_within(Duration::ZERO).await.unwrap();
+    barrier.set().await.unwrap();
+    let err = barrier.wait_within(Duration::ZERO).await.unwrap_err();
+    assert_eq!((err.kind(), err.op()), (ErrorKind::Timeout, "wait"));
+}
+
 /// What nobody can tell is not said to be undone.
 #[tokio::test]
 async fn an_unset_of_unknown_outcome_is_told_so() {
