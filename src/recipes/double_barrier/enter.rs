@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::exit::Inside;
-use super::round::{Card, Ready, read_ready};
+use super::round::{Begun, Card, Ready, read_ready};
 use super::{DoubleBarrier, READY, VERB};
 use crate::background::sleep;
 use crate::conn::bound::BoundConn;
@@ -69,14 +69,6 @@ pub(super) struct View {
     /// Of the change of `ready`.
     changed: Hint,
     pub(super) children: Children,
-}
-
-/// A round that was begun for the own node, among others.
-pub(super) struct Begun {
-    /// The transaction that began it, if that is known.
-    pub(super) by: Option<i64>,
-    /// Whom it was begun for, if that is known.
-    pub(super) members: Option<Vec<String>>,
 }
 
 /// What is to be done, by a view.
@@ -331,7 +323,7 @@ impl<'a> Entrant<'a> {
         let Entrant { barrier, conn, session, place, own: path, ending, .. } = self;
         let proof = Proof::held(hold);
         let guard = Guard::new(Held { conn, path, session, proof, ending, token }, place);
-        Inside::new(guard, barrier.clone(), begun.by, begun.members)
+        Inside::new(guard, barrier.clone(), begun)
     }
 
     fn waiting(&self) -> Waiting<'_> {

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::enter::{Begun, Entrant, Verdict, View};
-use super::round::{Member, Ready, members, most_members, was_taken_by_others};
+use super::enter::{Entrant, Verdict, View};
+use super::round::{Begun, Member, Ready, members, most_members, was_taken_by_others};
 use super::{READY, VERB};
 use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};

@@ -73,6 +73,15 @@ pub(super) async fn read_ready(
     }
 }
 
+/// A round that was begun for the own node, among others.
+#[derive(Clone, Debug)]
+pub(super) struct Begun {
+    /// The transaction that began it, if that is known.
+    pub(super) by: Option<i64>,
+    /// Whom it was begun for, if that is known.
+    pub(super) members: Option<Vec<String>>,
+}
+
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Member {
