@@ -36,7 +36,7 @@
 //!
 //! | | zksync (Go) | Curator (Java) | Kazoo (Python) | menagerie (Java) |
 //! |---|---|---|---|---|
-//! | [`RwLock`] | its own names; its writers fail on any other child | [`LockNames::Curator`] | [`LockNames::Kazoo`] | no, other names |
+//! | [`RwLock`] | its own names; its writers fail on any other child | [`LockNames::Curator`] | [`LockNames::Kazoo`], but for its `Lock`, which passes readers over | no, other names |
 //! | [`Barrier`] | yes | `DistributedBarrier` | `Barrier` | has none |
 //! | [`DoubleBarrier`] | yes | `DistributedDoubleBarrier` | `DoubleBarrier` | has none |
 //! | [`CyclicBarrier`] | has none | has none | has none | no: its two versions exclude each other |
