@@ -36,7 +36,7 @@
 //!
 //! | | zksync (Go) | Curator (Java) | Kazoo (Python) | menagerie (Java) |
 //! |---|---|---|---|---|
-//! | [`RwLock`] | its own names; its writers fail on any other child | [`LockNames::Curator`] | [`LockNames::Kazoo`] | no, other names |
+//! | [`RwLock`] | its own names; its writers fail on any other child | [`LockNames::Curator`] | [`LockNames::Kazoo`], but for its `Lock`, which passes readers over | no, other names |
 //! | [`Barrier`] | yes | `DistributedBarrier` | `Barrier` | has none |
 //! | [`DoubleBarrier`] | yes | `DistributedDoubleBarrier` | `DoubleBarrier` | has none |
 //! | [`CyclicBarrier`] | has none | has none | has none | no: its two versions exclude each other |
@@ -74,7 +74,8 @@
 //! - A lost reply is no failure: the own node is found again by the random id that it carries, and
 //!   is believed to be ours only if this session owns it.
 //! - A watch is a hint to look again. A lost one costs those who wait about a session timeout, and
-//!   observers half a minute, not for ever.
+//!   observers half a minute, not for ever. Where a session has no room for another watch, those who wait
+//!   look about once a second.
 //! - Whoever leaves, by whatever way, leaves no node: dropped futures and guards are cleared up
 //!   behind on a thread of their own, for as long as the session lives.
 //! - A session's end ends what hangs on it; nothing goes on in the next session in its name.
@@ -96,6 +97,7 @@ mod guard;
 mod held;
 mod line;
 mod lock;
+mod look;
 mod names;
 mod owner;
 mod passing;

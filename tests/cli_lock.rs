@@ -580,7 +580,10 @@ fn barriers_tell_who_is_there_and_who_is_missing() {
     assert!(lines[0].starts_with("a barrier, closed by ") && lines.len() == 1, "{lines:?}");
     assert!(!lines[0].contains("until session"), "{lines:?}");
     assert!(json["kind"] == "barrier" && json.get("session").is_none(), "{json}");
+    let look = ["barrier", "wait", "--timeout", "0s", &gate];
+    assert_eq!(zk.run(&look).0, Some(5));
     assert_eq!(zk.run(&["barrier", "unset", &gate]), done(""));
+    assert_eq!(zk.run(&look), done(""));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let conn = runtime.block_on(ZkConn::connect(&zk.nyc, Default::default())).unwrap();
     let conn = std::sync::Arc::new(conn);

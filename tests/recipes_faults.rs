@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::join_all;
-use support::cases::{of_holders, of_lines};
+use support::cases::{of_downgrades, of_holders, of_lines};
 use support::random::{random, rounds};
-use support::recipes::{Recipe, TheLock, TheReader, all};
+use support::recipes::rw::{TheReader, TheWriter};
+use support::recipes::{Recipe, TheLock, all};
 use support::rig::{Rig, SOON, TIMEOUT, connect, gets_in, side_by_side, soon, turn};
 use support::shared::ensemble_with;
 use tokio::sync::MutexGuard;
@@ -91,9 +92,10 @@ async fn each_recipe_bears_each_fault_of_the_network_and_of_operators() {
             let lines = if recipe.is_line() { of_lines() } else { Vec::new() };
             (recipe, of_holders().into_iter().chain(lines).collect())
         });
-        let readers: [(Arc<dyn Recipe>, Vec<_>); 2] = [
+        let readers: [(Arc<dyn Recipe>, Vec<_>); 3] = [
             (Arc::new(TheReader::that_holds()), of_holders()),
             (Arc::new(TheReader::that_waits()), of_lines()),
+            (Arc::new(TheWriter), of_downgrades()),
         ];
         for (recipe, faults) in each.chain(readers) {
             for (name, case) in faults {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use support::altered::Altered;
 use support::beds::{Bed, until_children};
 use support::counted::Counted;
 use support::forgetful::Forgetful;
@@ -19,8 +20,8 @@ use zkcells::recipes::{Guard, LockMode, LockNames, Released, RwLock, contenders}
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::FaultProxy;
 use zkcells::{
-    Conn, ConnExt as _, ErrorKind, Loss, MemoryConn, MemoryQuorum, Mode, SessionOptions, Version,
-    ZkConn, tree,
+    Conn, ConnExt as _, ErrorKind, LeaveWatch, Loss, MemoryConn, MemoryQuorum, Mode, Op, Pending,
+    SessionOptions, Version, ZkConn, tree,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -405,6 +406,26 @@ async fn an_end_of_the_session_ends_all_that_hangs_on_it() {
     assert_eq!(err.kind(), ErrorKind::SessionExpired);
     let names = quorum.connect().children("/lock").await.unwrap().names;
     assert!(names.is_empty(), "{names:?}");
+}
+
+/// Whoever waits looks at the list now and then, and comes in a moment late.
+#[tokio::test]
+async fn a_waiter_whose_session_has_no_room_for_a_watch_comes_in() {
+    let quorum = MemoryQuorum::new();
+    let holder = Arc::new(quorum.connect());
+    let crowded = Altered::of(Arc::new(quorum.connect()), |inner, request| match request.op {
+        Op::Exists(LeaveWatch::Yes) => {
+            Pending::ready(Err(request.error(ErrorKind::TooManyWatches)))
+        }
+        _ => inner.call(request),
+    });
+    let writes = RwLock::new(holder.clone(), "/lock").write().await.unwrap();
+    let lock = RwLock::new(crowded, "/lock");
+    let waiting = spawned(async move { lock.read().await });
+    until_children(&*holder, "/lock", |names| names.len() == 2).await;
+    writes.release().await;
+    let reads = soon("the reader", waiting).await.unwrap().unwrap();
+    assert!(reads.is_valid());
 }
 
 /// The holder's proxy goes away: the waiter gets the lock within three session timeouts, and the

@@ -37,7 +37,7 @@ enum What {
     Wait {
         #[command(flatten)]
         at: At,
-        /// How long to wait at most; without it there is no end
+        /// How long to wait at most; 0s looks once, and without it there is no end
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         timeout: Option<Duration>,
     },

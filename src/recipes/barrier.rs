@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::closing::Closing;
+use super::look::{self, Hint};
 use super::names;
 use super::owner::Owner;
 use super::passing::bear_anew;
@@ -36,7 +37,6 @@ use crate::error::{Error, ErrorKind};
 use crate::node::{Acl, CreateOptions, Mode, Stat, Version};
 use crate::path::{IntoPath, ZkPath};
 use crate::tree;
-use crate::watch::Watch;
 
 #[cfg(feature = "cli")]
 pub(crate) use self::closing::closing;
@@ -190,8 +190,8 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// `NoNode` when it was open. `NotEmpty` when the node has children, and is no barrier's.
-    /// `OutcomeUnknown` when the reply was lost and cannot be decided.
+    /// `NoNode` when it was open, or another opened it first. `NotEmpty` when the node has children, and
+    /// is no barrier's. `OutcomeUnknown` when the reply was lost and cannot be decided.
     ///
     /// # Cancel safety
     ///
@@ -199,36 +199,32 @@ impl Barrier {
     pub async fn unset(&self) -> Result<(), Error> {
         const VERB: &str = "unset";
         let path = self.path(VERB)?;
-        let (mut closed, mut in_doubt) = (None, false);
+        // The closing that a lost reply may have opened.
+        let mut in_doubt = None;
         loop {
             // What may have been done is not said to be undone.
             let told = |err: Error| match err.kind() {
-                ErrorKind::NotSent | ErrorKind::ConnectionLoss | ErrorKind::Timeout if in_doubt => {
+                ErrorKind::NotSent | ErrorKind::ConnectionLoss | ErrorKind::Timeout
+                    if in_doubt.is_some() =>
+                {
                     Error::new(VERB, &path, ErrorKind::OutcomeUnknown).with_cause(err)
                 }
                 _ => err.during(VERB),
             };
-            // Behind a doubt, what was on its way has come.
-            let synced = in_doubt.then(|| self.conn.sync(&path));
-            let read = self.conn.exists(&path);
-            if let Some(synced) = synced {
-                synced.await.map_err(told)?;
-            }
-            match (read.await.map_err(told)?, closed) {
+            // What was on its way has come by then, and no server lags behind.
+            let (synced, read) = (self.conn.sync(&path), self.conn.exists(&path));
+            synced.await.map_err(told)?;
+            let closed = match (read.await.map_err(told)?, in_doubt) {
+                (None, None) => return Err(Error::new(VERB, &path, ErrorKind::NoNode)),
                 // What was lost did it, or another.
-                (None, _) if in_doubt => return Ok(()),
+                (None, Some(_)) => return Ok(()),
                 (Some(stat), Some(before)) if stat.czxid != before => return Ok(()),
-                (Some(stat), _) => closed = Some(stat.czxid),
-                // It may be a server that lags behind; the deletion will tell.
-                (None, _) => {}
-            }
+                (Some(stat), _) => stat.czxid,
+            };
             match self.conn.delete(&path, Version::Any).await {
                 Ok(()) => return Ok(()),
-                Err(err) if err.kind() == ErrorKind::NoNode => {
-                    let was_closed = closed.is_some() || in_doubt;
-                    return if was_closed { Ok(()) } else { Err(err.during(VERB)) };
-                }
-                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = true,
+                Err(err) if err.kind() == ErrorKind::NoNode && in_doubt.is_some() => return Ok(()),
+                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = Some(closed),
                 Err(err) => return Err(told(err)),
             }
         }
@@ -251,9 +247,9 @@ impl Barrier {
         let path = self.path(VERB)?;
         let mut closed = None;
         loop {
-            let (stat, watch) = match self.look(&path, closed.is_none()).await {
+            let (stat, changed) = match self.look(&path, closed.is_none()).await {
                 Ok((None, _)) => return Ok(()),
-                Ok((Some(stat), watch)) => (stat, watch),
+                Ok((Some(stat), changed)) => (stat, changed),
                 Err(err) => {
                     bear_anew(&self.conn, &path, err.during(VERB)).await?;
                     continue;
@@ -265,7 +261,7 @@ impl Barrier {
             match self.conn.session(&path).await {
                 Ok(session) => {
                     tokio::select! {
-                        _ = watch => {}
+                        _ = changed.told() => {}
                         () = sleep(recheck(&session)) => {}
                     }
                 }
@@ -274,7 +270,8 @@ impl Barrier {
         }
     }
 
-    /// As [`wait`](Self::wait), at most for `wait` in all.
+    /// As [`wait`](Self::wait), at most for `wait` in all. With no time at all it looks once, for as long
+    /// as that takes.
     ///
     /// # Errors
     ///
@@ -285,6 +282,9 @@ impl Barrier {
     ///
     /// As of [`wait`](Self::wait).
     pub async fn wait_within(&self, wait: Duration) -> Result<(), Error> {
+        if wait.is_zero() {
+            return self.is_open().await;
+        }
         let by = Deadline::after(wait);
         tokio::select! {
             biased;
@@ -310,9 +310,21 @@ impl Barrier {
         }
     }
 
-    async fn look(&self, path: &ZkPath, first: bool) -> Result<(Option<Stat>, Watch), Error> {
+    /// Fails with `Timeout` where it is closed.
+    async fn is_open(&self) -> Result<(), Error> {
+        const VERB: &str = "wait";
+        let path = self.path(VERB)?;
+        let (synced, read) = (self.conn.sync(&path), self.conn.exists(&path));
+        let closed = async { synced.await.and(read.await) };
+        match closed.await.map_err(|err| err.during(VERB))? {
+            None => Ok(()),
+            Some(_) => Err(self.error(VERB, ErrorKind::Timeout)),
+        }
+    }
+
+    async fn look(&self, path: &ZkPath, first: bool) -> Result<(Option<Stat>, Hint), Error> {
         let synced = first.then(|| self.conn.sync(path));
-        let read = self.conn.exists_watch(path);
+        let read = look::exists(&self.conn, path.clone());
         if let Some(synced) = synced {
             synced.await?;
         }

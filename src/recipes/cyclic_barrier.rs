@@ -15,7 +15,8 @@
 //! why earlier ones were. An arrival writes it and makes the party's node in one transaction; the last
 //! one writes the next generation and deletes the nodes of all. So no generation opens with fewer
 //! arrivals than parties, nobody arrives in one that is over, and of two who come at once one comes
-//! later. Who has been in a generation that is over reads how it ended, however much later.
+//! later. Who has been in a generation that is over reads how it ended, however much later. Whose arrival
+//! somebody has written away, or deleted with the node, is told so, and passes with nobody.
 //!
 //! **Who watches whom.** Each party watches the node of the one before it, the first the newest and the
 //! state. When a node goes and the generation has not, its party is gone, and whoever sees that breaks
@@ -128,11 +129,11 @@ impl CyclicBarrier {
     /// `Broken`, with the reason, when the barrier is or was broken: a party gave up, or died, or it was
     /// reset. It stays so until [`reset`](Self::reset). `Disagreement` when those who wait take another
     /// number of parties, or think otherwise of failures. `SessionExpired`, which does not happen where
-    /// failures are tolerated; `Revoked` when somebody deleted the barrier's node; `BadArguments` for no
-    /// parties; `Unexpected` when the node holds something else; whatever keeps an arrival from being
-    /// written. `OutcomeUnknown` when a reply was lost and nobody can tell any more who was in that
-    /// generation: another one has opened since, or 64 were broken. Whoever fails so after it has
-    /// arrived breaks the barrier for the others.
+    /// failures are tolerated; `Revoked` when somebody deleted the barrier's node, or wrote over what it
+    /// said of this arrival; `BadArguments` for no parties; `Unexpected` when the node holds something
+    /// else; whatever keeps an arrival from being written. `OutcomeUnknown` when a reply was lost and
+    /// nobody can tell any more who was in that generation: another one has opened since, or 64 were
+    /// broken. Whoever fails so after it has arrived breaks the barrier for the others.
     ///
     /// # Cancel safety
     ///

@@ -13,13 +13,16 @@
 //! each of them; so nobody is let in by a member that has gone. The last to come always counts n. If it
 //! dies over that, the member whose name sorts first looks at each change, and all look once in a
 //! session timeout. `ready` lets in those whose own node is older: it was made for them. It lists them,
-//! so one too many is told. Who takes another n than those who were there first is told so, and goes.
+//! so one too many is told. Whoever comes asks all who were there first how many it takes; if one of them
+//! says another n, it is told so, and goes.
 //!
 //! **Before a round is over.** A `ready` that is older than the own node was made for others. As long
 //! as one of these is there a newcomer takes its node away and waits, so that it holds nobody up who
-//! leaves; once none is, it removes that `ready`, which a crash has left. Whoever removes `ready` and
-//! not the directory writes the directory, as it was, and a newcomer takes its node away only at the
-//! version at which it has seen the old `ready`: later it may have been counted for the next round.
+//! leaves; once none is, it removes that `ready`, which a crash has left. Whoever makes `ready`, or removes it and
+//! not the directory, writes the directory, as it was. A newcomer takes its node away only at the
+//! version at which it has seen the old `ready`: later it may have been counted for the next round. And
+//! one who hears of a `ready` that is gone again is let in only if none of ours took it away: they do that
+//! when all members are out.
 //!
 //! **Out.** Whose name sorts first waits for the last to go, the others delete their node and wait for
 //! the first; it takes its node, `ready` and the directory away at once. A member that dies goes with

@@ -36,7 +36,8 @@ pub enum LockNames {
     /// of go-zookeeper's lock.
     Curator,
     /// `2f0c…__lock__0000000007`: those of Kazoo's `Lock` and `Election`. Its clients do not make
-    /// their directory anew, so it is persistent here too.
+    /// their directory anew, so it is persistent here too. Its `Lock` does not know of readers, and gets
+    /// in beside those of an [`RwLock`](super::RwLock) (2.11): its `WriteLock` waits for them.
     Kazoo,
     /// `_c_2f0c…-write-0000000007`: those of the write side of zksync's `RWMutex`. No other child may
     /// be in the directory as long as its clients use it: they fail.

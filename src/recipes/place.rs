@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::warn;
 
 use super::ending::Ending;
@@ -58,6 +58,8 @@ struct Way {
     at: Option<ZkPath>,
     /// What to write in the transaction that removes the node.
     word: Option<Word>,
+    /// Told when the node may not be removed.
+    denied: Arc<Notify>,
 }
 
 /// What is written as the own node is removed.
@@ -124,6 +126,7 @@ impl Place {
             id,
             at: None,
             word: None,
+            denied: Arc::default(),
         };
         Place { way, state: State::Asked(asked), ending: None }
     }
@@ -138,7 +141,8 @@ impl Place {
         let conn = conn.clone().by(None);
         let dir = path.parent().unwrap_or_else(ZkPath::root);
         let (data, id, at) = (Bytes::new(), Arc::default(), Some(path.clone()));
-        let way = Way { conn, session: session.clone(), dir, data, id, at, word: None };
+        let (word, denied) = (None, Arc::default());
+        let way = Way { conn, session: session.clone(), dir, data, id, at, word, denied };
         Place { way, state: State::Made(path, stat), ending: None }
     }
 
@@ -153,7 +157,8 @@ impl Place {
         let conn = conn.clone().by(None);
         let (dir, id) = (path.parent().unwrap_or_else(ZkPath::root), Arc::default());
         let at = Some(path.clone());
-        let way = Way { conn, session: session.clone(), dir, data, id, at, word: None };
+        let (word, denied) = (None, Arc::default());
+        let way = Way { conn, session: session.clone(), dir, data, id, at, word, denied };
         Place { way, state: State::Asked(Pending::ready(Err(err))), ending: None }
     }
 
@@ -230,6 +235,12 @@ impl Place {
         self.hand_over(Some(tell));
         // A keeper that went away without a word could not be started: the session's end is left.
         told.await.unwrap_or(Removed::WithSession)
+    }
+
+    /// Waits for word that the node may not be removed. Whoever leaves tries on all the same.
+    pub(crate) fn denied(&self) -> impl Future<Output = ()> + use<> {
+        let denied = self.way.denied.clone();
+        async move { denied.notified().await }
     }
 
     /// Writes `data` to the node at `path` in the transaction that removes the own one.
@@ -409,6 +420,7 @@ impl Way {
                 && err.kind() == ErrorKind::NoAuth
                 && !std::mem::replace(&mut warned, true)
             {
+                self.denied.notify_one();
                 warn!(target: "zkcells::recipes", reason = %err.kind(), cell = self.session.cell(),
                     "an own node may not be removed; it stays until its session ends");
             }

@@ -24,7 +24,8 @@
 //! and block nobody here; clients of zksync fail on them.
 //!
 //! Clients of zksync, Curator (`InterProcessReadWriteLock`) and Kazoo (`ReadLock`, `WriteLock`) share
-//! a path with these under the names of [`LockNames`], and with [`Lock`](super::Lock), which writes.
+//! a path with these under the names of [`LockNames`], and with [`Lock`](super::Lock), which writes. Not
+//! so Kazoo's `Lock`: it waits for writers, and gets in beside readers.
 
 mod write_guard;
 

@@ -9,26 +9,16 @@ use futures::future::join_all;
 use tokio::sync::Notify;
 use zkcells::recipes::{Barrier, CyclicBarrier, DoubleBarrier};
 use zkcells::{
-    Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, MultiOp, MultiReply, Op, Pending, Reply,
-    Request, Version, Within,
+    Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, MultiReply, Op, Pending, Reply, Version,
+    Within,
 };
 
 use crate::support::altered::Altered;
 use crate::support::beds::until_children;
 use crate::support::soon;
-use crate::{connect, end, settled, spawned};
+use crate::{connect, creates, deletes, end, settled, spawned};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn deletes(request: &Request, path: &str) -> bool {
-    let of_path = |op: &MultiOp| matches!(op, MultiOp::Delete { path: of, .. } if of == path);
-    matches!(&request.op, Op::Multi(ops) if ops.iter().any(of_path))
-}
-
-fn creates(request: &Request, path: &str) -> bool {
-    let of_path = |op: &MultiOp| matches!(op, MultiOp::Create { path: of, .. } if of == path);
-    matches!(&request.op, Op::Multi(ops) if ops.iter().any(of_path))
-}
 
 /// A removal of what a crash has left waits for a connection for so long that the next round is on.
 #[tokio::test]

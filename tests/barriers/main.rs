@@ -5,9 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crowded;
 mod cyclic;
+mod cyclic_moments;
 mod double;
 mod double_faults;
+mod double_moments;
 mod faults;
 mod herds;
 mod history;
@@ -19,7 +22,9 @@ mod simple;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zkcells::{Conn, Error, ErrorKind, MemoryConn, MemoryQuorum, SessionOptions};
+use zkcells::{
+    Conn, Error, ErrorKind, MemoryConn, MemoryQuorum, MultiOp, Op, Request, SessionOptions,
+};
 
 /// Starts something, and lets it run beside the test.
 fn spawned<T: Send + 'static>(
@@ -47,4 +52,16 @@ async fn settled(conn: &dyn Conn, path: &str) {
         conn.sync(path).await.unwrap();
         tokio::task::yield_now().await;
     }
+}
+
+/// Whether a transaction deletes a node.
+fn deletes(request: &Request, path: &str) -> bool {
+    let of_path = |op: &MultiOp| matches!(op, MultiOp::Delete { path: of, .. } if of == path);
+    matches!(&request.op, Op::Multi(ops) if ops.iter().any(of_path))
+}
+
+/// Whether a transaction creates a node.
+fn creates(request: &Request, path: &str) -> bool {
+    let of_path = |op: &MultiOp| matches!(op, MultiOp::Create { path: of, .. } if of == path);
+    matches!(&request.op, Op::Multi(ops) if ops.iter().any(of_path))
 }

@@ -1,5 +1,7 @@
 //! The simple barrier.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use zkcells::fault::OpKind;
@@ -8,7 +10,7 @@ use zkcells::{
     Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, Op, Pending, Reply, Version, Within,
 };
 
-use crate::support::altered::Altered;
+use crate::support::altered::{Altered, Back};
 use crate::support::beds::Bed;
 use crate::support::soon;
 use crate::{connect, end, settled, spawned};
@@ -143,19 +145,87 @@ async fn an_unset_whose_reply_is_lost_is_one() {
     assert_eq!((conn.bites().swallowed, conn.bites().dropped), (1, 1));
 }
 
+/// A server that has not heard yet of the closing, and does with the next `sync` or write.
+fn lagging(conn: Arc<dyn Conn>) -> Arc<Altered> {
+    let behind = AtomicBool::new(true);
+    Altered::of(conn, move |inner, request| {
+        match request.op {
+            Op::Exists(_) if behind.load(SeqCst) => {
+                return Pending::ready(Ok(Reply::Exists(None, None)));
+            }
+            Op::Sync | Op::Delete { .. } => behind.store(false, SeqCst),
+            _ => {}
+        }
+        inner.call(request)
+    })
+}
+
 #[tokio::test]
 async fn an_unset_does_not_believe_a_server_that_lags_behind() {
     let conn = connect(&MemoryQuorum::new(), MINUTE);
     Barrier::new(conn.clone(), "/barrier").set().await.unwrap();
-    // A server that has not heard yet of the closing.
-    let lagging = Altered::of(conn.clone(), |inner, request| match request.op {
-        Op::Exists(_) => Pending::ready(Ok(Reply::Exists(None, None))),
-        _ => inner.call(request),
-    });
-    let late = Barrier::new(lagging, "/barrier");
+    let late = Barrier::new(lagging(conn.clone()), "/barrier");
     late.unset().await.unwrap();
     assert!(conn.exists("/barrier").await.unwrap().is_none());
     assert_eq!(late.unset().await.unwrap_err().kind(), ErrorKind::NoNode);
+}
+
+/// Its server lags behind, its reply is lost, and somebody closes it again before it looks.
+#[tokio::test]
+async fn an_unset_opens_one_closing_and_no_later_one() {
+    let conn = connect(&MemoryQuorum::new(), MINUTE);
+    let theirs = Barrier::new(conn.clone(), "/barrier");
+    theirs.set().await.unwrap();
+    let (again, first) = (theirs.clone(), AtomicBool::new(true));
+    let lossy = Altered::of(conn.clone(), move |inner, request| {
+        if !matches!(request.op, Op::Delete { .. }) || !first.swap(false, SeqCst) {
+            return inner.call(request);
+        }
+        let (unknown, again) = (request.error(ErrorKind::OutcomeUnknown), again.clone());
+        let deleted = inner.call(request);
+        Pending::new(async move {
+            deleted.await?;
+            again.set().await.unwrap();
+            Err(unknown)
+        })
+    });
+    Barrier::new(lagging(lossy), "/barrier").unset().await.unwrap();
+    assert!(conn.exists("/barrier").await.unwrap().is_some(), "it opened the next closing");
+    theirs.unset().await.unwrap();
+}
+
+/// Of two who open it at once one is told that it was open, as of two who do so one behind the other.
+#[tokio::test]
+async fn of_two_unsets_one_opens() {
+    let conn = connect(&MemoryQuorum::new(), MINUTE);
+    let theirs = Barrier::new(conn.clone(), "/barrier");
+    theirs.set().await.unwrap();
+    let (slow, deletion) = Altered::keeping(conn.clone(), Back::Request, |request| {
+        matches!(request.op, Op::Delete { .. })
+    });
+    let ours = spawned(async move { Barrier::new(slow, "/barrier").unset().await });
+    deletion.reached("the deletion").await;
+    theirs.unset().await.unwrap();
+    deletion.go();
+    assert_eq!(end("the other", ours).await, Err(ErrorKind::NoNode));
+}
+
+/// A look takes a while, and whoever has no time at all has that for one.
+#[tokio::test]
+async fn whoever_does_not_wait_looks_once() {
+    let conn = connect(&MemoryQuorum::new(), MINUTE);
+    let slow = Altered::of(conn.clone(), |inner, request| {
+        let inner = inner.clone();
+        Pending::new(async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            inner.call(request).await
+        })
+    });
+    let barrier = Barrier::new(slow, "/barrier");
+    barrier.wait_within(Duration::ZERO).await.unwrap();
+    barrier.set().await.unwrap();
+    let err = barrier.wait_within(Duration::ZERO).await.unwrap_err();
+    assert_eq!((err.kind(), err.op()), (ErrorKind::Timeout, "wait"));
 }
 
 /// What nobody can tell is not said to be undone.
@@ -229,7 +299,7 @@ async fn a_wait_bears_outages_and_the_end_of_its_session() {
     soon("the end", conn_closed(conn)).await;
 }
 
-async fn conn_closed(conn: std::sync::Arc<zkcells::MemoryConn>) {
+async fn conn_closed(conn: Arc<zkcells::MemoryConn>) {
     conn.close().await.unwrap();
     let barrier = Barrier::new(conn, "/barrier");
     assert_eq!(barrier.wait().await.unwrap_err().kind(), ErrorKind::Closed);

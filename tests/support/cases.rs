@@ -1,6 +1,7 @@
 //! The faults that a recipe goes through, each one line, and what is owed in each.
 
 mod coming;
+mod downgrading;
 mod holding;
 mod operators;
 mod waiting;
@@ -115,5 +116,28 @@ pub fn of_lines() -> Vec<(&'static str, Case)> {
         "quota reached" => quota_reached,
         "list denied" => |rig| denied(rig, Perms::CREATE | Perms::DELETE),
         "delete denied" => delete_denied,
+    ]
+}
+
+/// What a writer goes through who goes on as a reader.
+pub fn of_downgrades() -> Vec<(&'static str, Case)> {
+    use self::downgrading::{
+        exchanged_and_deleted, exchanged_and_dropped, exchanging, exchanging_and_looking,
+    };
+    cases![
+        "downgrade, reply lost" => |rig| exchanging(rig, LOST),
+        "downgrade, request dropped" => |rig| exchanging(rig, DROPPED),
+        "downgrade and the look behind it, replies lost" => |rig| exchanging_and_looking(rig, LOST),
+        "downgrade and the look behind it, requests dropped" => |rig| {
+            exchanging_and_looking(rig, DROPPED)
+        },
+        "downgrade, reply lost, node deleted" => |rig| exchanged_and_deleted(rig, LOST),
+        "downgrade, request dropped, node deleted" => |rig| exchanged_and_deleted(rig, DROPPED),
+        "downgrade, reply lost, dropped" => |rig| exchanged_and_dropped(rig, LOST),
+        "downgrade, request dropped, dropped" => |rig| exchanged_and_dropped(rig, DROPPED),
+        "session over, downgrading" => downgrading::session_over,
+        "session said to be over, downgrading" => downgrading::session_said_to_be_over,
+        "partition, downgrading" => downgrading::partitioned,
+        "create denied, downgrading" => downgrading::denied,
     ]
 }

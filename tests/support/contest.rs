@@ -9,7 +9,7 @@ use fastrand::Rng;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use zkcells::recipes::{FencedRegister, Token};
-use zkcells::{Deadline, ErrorKind, Within, ZkConn};
+use zkcells::{Conn, Deadline, ErrorKind, Within};
 
 use super::grants::{Grant, Grants};
 use super::recipes::{Held, Recipe};
@@ -38,7 +38,7 @@ pub struct Contest {
 
 struct Client {
     number: usize,
-    conn: Arc<ZkConn>,
+    conn: Arc<dyn Conn>,
     recipe: Arc<dyn Recipe>,
     path: String,
     style: Style,
@@ -58,12 +58,12 @@ impl Contest {
     pub fn start(
         recipe: &Arc<dyn Recipe>,
         path: &str,
-        conns: &[(Arc<ZkConn>, Style)],
+        conns: &[(Arc<dyn Conn>, Style)],
         rng: &mut Rng,
     ) -> Contest {
         let (grants, stop) = (Grants::default(), Arc::new(AtomicBool::new(false)));
         let clung = Arc::<Mutex<_>>::default();
-        let client = |(number, (conn, style)): (usize, &(Arc<ZkConn>, Style))| {
+        let client = |(number, (conn, style)): (usize, &(Arc<dyn Conn>, Style))| {
             let writes = Within::new(conn.clone(), Duration::from_secs(1));
             let client = Client {
                 number,
@@ -120,7 +120,22 @@ impl Client {
         }
     }
 
-    async fn hold(&mut self, held: Box<dyn Held>) {
+    async fn hold(&mut self, mut held: Box<dyn Held>) {
+        while self.keeps(&*held).await && held.steps_down() {
+            match timeout(Duration::from_secs(5), held.step_down()).await {
+                Ok(Ok(less)) => held = less,
+                Ok(Err(_)) => return self.grants.failed(),
+                Err(_) => return self.grants.gave_up(),
+            }
+        }
+        if self.rng.bool() {
+            // A release may be waited for, or not.
+            timeout(Duration::from_secs(5), held.release()).await.ok();
+        }
+    }
+
+    /// Holds it for a while, and says whether it was held until then.
+    async fn keeps(&mut self, held: &dyn Held) -> bool {
         let start = Deadline::now();
         let mut end = start;
         let long = match self.style {
@@ -168,10 +183,7 @@ impl Client {
             sleep(Duration::from_millis(self.rng.u64(2000..3500))).await;
             Self::write(&self.late, self.number, &token, &self.grants).await;
         }
-        if self.rng.bool() {
-            // A release may be waited for, or not.
-            timeout(Duration::from_secs(5), held.release()).await.ok();
-        }
+        !lost
     }
 
     async fn write(register: &FencedRegister, number: usize, token: &Token, grants: &Grants) {

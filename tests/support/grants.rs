@@ -1,10 +1,11 @@
-//! Who held something when, by the word of the guards, and a judge of that.
+//! Who held something when, alone or together, by the word of the guards, and a judge of that.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use zkcells::Deadline;
-use zkcells::recipes::Token;
+use zkcells::recipes::{LockMode, Token};
 
 /// A grant: from when to when its guard surely said that it is valid, on one clock.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ struct Write {
     token: Token,
 }
 
-/// What happened to one thing that is held by one at a time. Clones share it.
+/// What happened to one thing that is held by one at a time, or by those who share it. Clones share it.
 #[derive(Clone, Default)]
 pub struct Grants(Arc<Mutex<All>>);
 
@@ -51,12 +52,50 @@ pub struct Verdict {
     pub writes: usize,
     /// Writes that the register refused.
     pub refused: usize,
-    /// Two guards that were valid at the same time.
+    /// Grants that were shared with others, and those that had been exclusive before.
+    pub together: usize,
+    pub stepped_down: usize,
+    /// Two guards that were valid at the same time, and not both of those who share.
     pub overlaps: Vec<String>,
-    /// A later grant with no greater token.
+    /// A later grant with no greater token, where not both share: for a lock whose tokens are its nodes,
+    /// somebody was passed over.
     pub inversions: Vec<String>,
     /// A write that the register took behind one with a newer token.
     pub stale: Vec<String>,
+}
+
+/// Of the grants before one: what may still be valid, and what must be older.
+#[derive(Default)]
+struct Before<'a> {
+    longest: Option<&'a Grant>,
+    newest: Option<&'a Grant>,
+}
+
+impl<'a> Before<'a> {
+    fn add(&mut self, grant: &'a Grant) {
+        if self.longest.is_none_or(|longest| grant.end > longest.end) {
+            self.longest = Some(grant);
+        }
+        if self.newest.is_none_or(|newest| grant.token > newest.token) {
+            self.newest = Some(grant);
+        }
+    }
+}
+
+fn shares(token: &Token) -> bool {
+    token.mode() == LockMode::Shared
+}
+
+/// Whether a write with this token may not come behind one with `seen`. Whoever reads has the token
+/// that it had when it wrote.
+fn is_stale(token: &Token, seen: &Token) -> bool {
+    seen > token || seen.cell() != token.cell()
+}
+
+/// Whether it is the same grant with less: of one who wrote and reads now.
+fn goes_on(before: &Grant, grant: &Grant) -> bool {
+    let same = (before.client, before.token.zxid()) == (grant.client, grant.token.zxid());
+    same && !shares(&before.token) && shares(&grant.token)
 }
 
 impl Grants {
@@ -101,26 +140,43 @@ impl Grants {
         };
         let mut grants: Vec<&Grant> = all.grants.iter().collect();
         grants.sort_by_key(|grant| grant.start);
-        // The one that lasts longest so far overlaps, if any does.
-        let mut longest: Option<&Grant> = None;
-        for (before, grant) in grants.iter().zip(grants.iter().skip(1)) {
-            if longest.is_none_or(|longest| before.end > longest.end) {
-                longest = Some(before);
-            }
-            if let Some(longest) = longest
-                && longest.end >= grant.start
-            {
+        // Before those who share only those matter who do not.
+        let (mut all_before, mut alone_before) = (Before::default(), Before::default());
+        let mut shared_until: Option<Deadline> = None;
+        for grant in grants {
+            let before = if shares(&grant.token) { &alone_before } else { &all_before };
+            if let Some(longest) = before.longest.filter(|longest| longest.end >= grant.start) {
                 verdict.overlaps.push(format!("{longest:?} and {grant:?}"));
             }
-            if before.token.partial_cmp(&grant.token) != Some(std::cmp::Ordering::Less) {
-                verdict.inversions.push(format!("{before:?}, then {grant:?}"));
+            if let Some(newest) = before.newest {
+                let went_on = goes_on(newest, grant);
+                verdict.stepped_down += usize::from(went_on);
+                if !went_on && grant.token.partial_cmp(&newest.token) != Some(Ordering::Greater) {
+                    verdict.inversions.push(format!("{newest:?}, then {grant:?}"));
+                }
+            }
+            all_before.add(grant);
+            if shares(&grant.token) {
+                verdict.together += usize::from(shared_until >= Some(grant.start));
+                shared_until = shared_until.max(Some(grant.end));
+            } else {
+                alone_before.add(grant);
             }
         }
         let mut writes: Vec<&Write> = all.writes.iter().collect();
         writes.sort_by_key(|write| write.version);
-        for (before, write) in writes.iter().zip(writes.iter().skip(1)) {
-            if before.token.partial_cmp(&write.token).is_none_or(std::cmp::Ordering::is_gt) {
+        let (mut newest, mut alone): (Option<&Write>, Option<&Write>) = (None, None);
+        for write in writes {
+            let before = if shares(&write.token) { alone } else { newest };
+            if let Some(before) = before.filter(|seen| is_stale(&write.token, &seen.token)) {
                 verdict.stale.push(format!("{before:?}, then {write:?}"));
+            }
+            let newer = |seen: Option<&'_ Write>| seen.is_none_or(|seen| write.token > seen.token);
+            if newer(newest) {
+                newest = Some(write);
+            }
+            if !shares(&write.token) && newer(alone) {
+                alone = Some(write);
             }
         }
         verdict
@@ -138,9 +194,11 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} grants, {} lost, {} given up, {} failed, {} writes, {} refused, {} overlaps, \
-             {} inversions, {} stale writes",
+            "{} grants, {} of them together and {} stepped down, {} lost, {} given up, {} failed, \
+             {} writes, {} refused, {} overlaps, {} inversions, {} stale writes",
             self.grants,
+            self.together,
+            self.stepped_down,
             self.lost,
             self.given_up,
             self.failed,

@@ -3,9 +3,9 @@
 //! Another recipe joins in with a few lines here: an implementation of [`Recipe`], [`Held`] for its
 //! guard if that is one of its own, and a line in [`all`].
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+pub mod rw;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -13,12 +13,14 @@ use futures::future::BoxFuture;
 use zkcells::fault::OpKind;
 use zkcells::recipes::{
     Election, Guard, LeaderGuard, Lock, PidGuard, PidNode, PidPolicy, PidState, QueueLock,
-    Released, RwLock, ShardGuard, ShardLock, Token,
+    Released, ShardGuard, ShardLock, Token,
 };
 use zkcells::{
-    Conn, ConnExt as _, CreateOptions, Deadline, Error, Loss, Mode, Pending, Stat, Version, ZkPath,
-    tree,
+    Conn, ConnExt as _, CreateOptions, Deadline, Error, ErrorKind, Loss, Mode, Pending, Stat,
+    Version, ZkPath, tree,
 };
+
+use self::rw::TheWriter;
 
 /// Something that one holds, or some do, and others wait for.
 pub trait Recipe: Send + Sync + 'static {
@@ -113,6 +115,15 @@ pub trait Held: Send + Sync {
     fn path(&self) -> &ZkPath;
     fn lost(&self) -> BoxFuture<'_, Loss>;
     fn release(self: Box<Self>) -> BoxFuture<'static, Released>;
+    /// Whether its holder can go on with less.
+    fn steps_down(&self) -> bool {
+        false
+    }
+    /// Goes on with less, without letting go.
+    fn step_down(self: Box<Self>) -> Taking {
+        let err = Error::new("step_down", self.path(), ErrorKind::Unsupported);
+        async move { Err(err) }.boxed()
+    }
 }
 
 impl Held for Guard {
@@ -239,73 +250,6 @@ impl Recipe for TheLockWithDelay {
 
     fn removal(&self) -> OpKind {
         OpKind::Multi
-    }
-}
-
-/// [`RwLock`], written.
-pub struct TheWriter;
-
-impl Recipe for TheWriter {
-    fn name(&self) -> &'static str {
-        "rw_lock"
-    }
-
-    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
-        let lock = RwLock::new(conn, path);
-        async move { lock.write().await.map(Guard::from).map(boxed) }.boxed()
-    }
-
-    fn others(&self, conn: Arc<dyn Conn>, path: &str) -> Vec<(&'static str, OtherTaking)> {
-        let lock = RwLock::new(conn, path);
-        let (within, tries, reads) = (lock.clone(), lock.clone(), lock);
-        let long = Duration::from_secs(60);
-        let writes = |guard| Some(boxed(Guard::from(guard)));
-        vec![
-            ("within", async move { within.write_within(long).await.map(writes) }.boxed()),
-            ("try", async move { Ok(tries.try_write().await?.and_then(writes)) }.boxed()),
-            ("read", async move { reads.read().await.map(|guard| Some(boxed(guard))) }.boxed()),
-        ]
-    }
-}
-
-/// [`RwLock`], read and written in turns, so that each has to wait for the one before. The first at a
-/// path prepares it; of the next ones the first reads, or the second does.
-pub struct TheReader {
-    first_reads: bool,
-    /// How many have come at each path.
-    came: Mutex<HashMap<String, usize>>,
-}
-
-impl TheReader {
-    /// For what becomes of a holder that reads.
-    pub fn that_holds() -> Self {
-        TheReader { first_reads: true, came: Mutex::default() }
-    }
-
-    /// For what becomes of a waiter that reads, behind a holder that writes.
-    pub fn that_waits() -> Self {
-        TheReader { first_reads: false, came: Mutex::default() }
-    }
-}
-
-impl Recipe for TheReader {
-    fn name(&self) -> &'static str {
-        if self.first_reads { "rw_lock-reader" } else { "rw_lock-waiting-reader" }
-    }
-
-    fn acquire(&self, conn: Arc<dyn Conn>, path: &str) -> Taking {
-        let mut came = self.came.lock().unwrap();
-        let before = came.entry(path.to_owned()).or_default();
-        let reads = (*before % 2 == 1) == self.first_reads;
-        *before += 1;
-        let lock = RwLock::new(conn, path);
-        async move {
-            if reads {
-                return lock.read().await.map(boxed);
-            }
-            lock.write().await.map(Guard::from).map(boxed)
-        }
-        .boxed()
     }
 }
 
@@ -468,7 +412,7 @@ impl ThePidNode {
     fn first(guard: PidGuard) -> Result<Box<dyn Held>, Error> {
         let token = guard.token();
         let path = guard.path().clone();
-        let lost = || Error::new("pid_node", &path, zkcells::ErrorKind::SessionExpired);
+        let lost = || Error::new("pid_node", &path, ErrorKind::SessionExpired);
         let token = token.ok_or_else(lost)?;
         Ok(boxed(FirstPid { guard: Mutex::new(Some(guard)), path, token }))
     }
@@ -549,7 +493,7 @@ impl Recipe for TheShards {
             let parent = path.rsplit_once('/').unwrap().0;
             match tree::create_all(&conn, parent, "", Mode::Persistent).await {
                 Ok(_) => {}
-                Err(err) => assert_eq!(err.kind(), zkcells::ErrorKind::NodeExists, "{err}"),
+                Err(err) => assert_eq!(err.kind(), ErrorKind::NodeExists, "{err}"),
             }
         }
         .boxed()

@@ -1,6 +1,5 @@
 //! One party: it arrives, waits, and takes its arrival back when it gives up.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,14 +32,30 @@ enum Stage {
     Outside,
     /// An arrival in this generation was asked for, and its reply lost.
     InDoubt(u64),
-    /// Arrived in `generation` at `place`, at the node that transaction `made` made.
-    Arrived {
-        generation: u64,
-        place: usize,
-        made: i64,
-    },
+    Arrived(Arrived),
     /// It is over.
     Done,
+}
+
+/// Where a party has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Arrived {
+    origin: Origin,
+    generation: u64,
+    place: usize,
+}
+
+/// Which barrier it is: where its node is made anew, or its state, it is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Origin {
+    czxid: i64,
+    id: u64,
+}
+
+impl Origin {
+    fn of(node: &Node, state: &State) -> Self {
+        Origin { czxid: node.stat.czxid, id: state.id }
+    }
 }
 
 impl Party {
@@ -98,6 +113,12 @@ impl Party {
                 return Err(self.way.broken(why));
             }
             if !state.agrees(&self.way.barrier) {
+                // The dead are of no mind; while one of them lives it sees to those who died before it.
+                let newest = state.arrived.last().filter(|_| !state.tolerate_failures);
+                if self.way.bury(&node, &state, newest).await? {
+                    conflicts += 1;
+                    continue;
+                }
                 return Err(self.way.disagreement(&state));
             }
             let state = state.of(&self.way.barrier);
@@ -105,16 +126,13 @@ impl Party {
             let opens = next.generation > state.generation;
             let was = self.stage;
             self.stage = Stage::InDoubt(state.generation);
-            let (generation, place) = (state.generation, state.arrived.len());
             self.before = state.arrived.last().cloned();
             let (stage, asked) = if opens {
                 (Stage::Done, self.way.opening(&node, &state, &next).await?)
             } else {
-                let made = node.stat.czxid;
-                (
-                    Stage::Arrived { generation, place, made },
-                    self.way.arriving(&node, &state, &next),
-                )
+                let (generation, place) = (state.generation, state.arrived.len());
+                let arrived = Arrived { origin: Origin::of(&node, &state), generation, place };
+                (Stage::Arrived(arrived), self.way.arriving(&node, &state, &next))
             };
             let Err(err) = self.way.conn().multi(asked).await else {
                 self.stage = stage;
@@ -153,9 +171,9 @@ impl Party {
         let Stage::InDoubt(asked) = self.stage else { return Ok(None) };
         let id = &self.way.arrival.id;
         if let Some(place) = state.place(id) {
-            let (generation, made) = (state.generation, node.stat.czxid);
+            let (origin, generation) = (Origin::of(node, state), state.generation);
             self.before = place.checked_sub(1).and_then(|place| state.arrived.get(place)).cloned();
-            self.stage = Stage::Arrived { generation, place, made };
+            self.stage = Stage::Arrived(Arrived { origin, generation, place });
             return Ok(Some(None));
         }
         if let Some(place) = state.place_in_opened(id) {
@@ -178,7 +196,7 @@ impl Party {
 
     /// Waits for the end of the own generation.
     async fn wait(&mut self) -> Result<usize, Error> {
-        let Stage::Arrived { generation, place, made } = self.stage else {
+        let Stage::Arrived(arrived) = self.stage else {
             return Err(Error::new(VERB, &self.way.path, ErrorKind::Unexpected));
         };
         // Whoever has nobody before it watches the state.
@@ -186,7 +204,7 @@ impl Party {
         loop {
             let waited = match &before {
                 Some(before) => self.way.watch_before(before).await,
-                None => self.way.watch_state(generation).await,
+                None => self.way.watch_state(arrived.generation).await,
             };
             let missing = match waited {
                 Ok(missing) => missing,
@@ -195,21 +213,17 @@ impl Party {
                     continue;
                 }
             };
-            let state = match self.way.look().await {
-                Ok(Some((node, state))) if node.stat.czxid == made => state,
-                Ok(_) => return Err(Error::new(VERB, &self.way.path, ErrorKind::Revoked)),
+            match self.way.look().await {
+                Ok(Some((node, state))) => {
+                    if let Some(index) = self.index(arrived, &node, &state)? {
+                        return Ok(index);
+                    }
+                }
+                Ok(None) => return Err(Error::new(VERB, &self.way.path, ErrorKind::Revoked)),
                 Err(err) => {
                     self.way.bear(err).await?;
                     continue;
                 }
-            };
-            match state.fate(generation) {
-                Fate::Opened => return Ok(self.way.index(place)),
-                Fate::Broken(why) => return Err(self.way.broken(&why)),
-                Fate::Forgotten => {
-                    return Err(Error::new(VERB, &self.way.path, ErrorKind::OutcomeUnknown));
-                }
-                Fate::Waiting => {}
             }
             match missing {
                 Some(_) if self.way.barrier.tolerant => before = None,
@@ -220,6 +234,27 @@ impl Party {
                 },
                 None => {}
             }
+        }
+    }
+
+    /// The index of who has arrived, if its generation has opened; `None` while it waits.
+    ///
+    /// # Errors
+    ///
+    /// It is broken, or its arrival is not there any more.
+    fn index(&self, arrived: Arrived, node: &Node, state: &State) -> Result<Option<usize>, Error> {
+        let Arrived { origin, generation, place } = arrived;
+        let id = &self.way.arrival.id;
+        let told = |kind| Error::new(VERB, &self.way.path, kind);
+        // Somebody made the node anew, or wrote over what it said.
+        let is_lost = origin != Origin::of(node, state) || generation > state.generation;
+        match state.fate(generation) {
+            _ if is_lost => Err(told(ErrorKind::Revoked)),
+            Fate::Broken(why) => Err(self.way.broken(&why)),
+            Fate::Forgotten => Err(told(ErrorKind::OutcomeUnknown)),
+            Fate::Waiting if state.place(id).is_some() => Ok(None),
+            Fate::Opened if state.was_in_opened(id, generation) => Ok(Some(self.way.index(place))),
+            Fate::Waiting | Fate::Opened => Err(told(ErrorKind::Revoked)),
         }
     }
 
@@ -234,17 +269,18 @@ impl Party {
             told = self.way.break_off(&why) => told,
             () = sleep(WORD) => return Err(err.with_detail("and no server has confirmed it")),
         };
-        let Ok(state) = told else { return Err(err) };
-        let stage = mem::replace(&mut self.stage, Stage::Done);
-        let place = state.place_in_opened(&self.way.arrival.id);
-        match stage {
-            // The last one came in time.
-            Stage::Arrived { generation, place, .. } => match state.fate(generation) {
-                Fate::Opened => Ok(self.way.index(place)),
-                _ => Err(err),
-            },
-            _ => place.map(|place| self.way.index(place)).ok_or(err),
+        let Ok((node, state)) = told else { return Err(err) };
+        // The last one may have come in time.
+        let id = &self.way.arrival.id;
+        let index = match self.stage {
+            Stage::Arrived(arrived) => self.index(arrived, &node, &state).ok().flatten(),
+            _ => state.place_in_opened(id).map(|place| self.way.index(place)),
+        };
+        // Of what the state does not know there may be a node.
+        if index.is_some() || state.place(id).is_some() {
+            self.stage = Stage::Done;
         }
+        index.ok_or(err)
     }
 }
 

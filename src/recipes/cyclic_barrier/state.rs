@@ -13,6 +13,9 @@ const BREAKS: usize = 64;
 /// What the node says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
+    /// A random number, as long as nobody writes over it and begins with the first generation again.
+    #[serde(default)]
+    pub(super) id: u64,
     pub(super) parties: usize,
     pub(super) tolerate_failures: bool,
     pub(super) generation: u64,
@@ -59,6 +62,7 @@ impl State {
     /// Of a barrier at which nobody has waited yet.
     pub(super) fn new(barrier: &CyclicBarrier) -> Self {
         State {
+            id: fastrand::u64(..),
             parties: barrier.parties,
             tolerate_failures: barrier.tolerant,
             generation: 0,
@@ -149,6 +153,11 @@ impl State {
     /// At which place `id` was in the last generation that opened.
     pub(super) fn place_in_opened(&self, id: &str) -> Option<usize> {
         self.opened.as_ref()?.by.iter().position(|by| by == id)
+    }
+
+    /// Whether `id` was in `generation`, which has opened, as far as that is known still.
+    pub(super) fn was_in_opened(&self, id: &str, generation: u64) -> bool {
+        !self.tells_who_opened(generation) || self.place_in_opened(id).is_some()
     }
 
     /// Whether it is known who was in `generation`, which has opened.

@@ -12,9 +12,9 @@ use crate::node::{CreateOptions, Mode, Node, Version};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::pause::Backoff;
+use crate::recipes::look;
 use crate::recipes::owner::Owner;
-use crate::recipes::passing::is_over;
-use crate::recipes::passing::{bear, bear_anew};
+use crate::recipes::passing::{bear, bear_anew, is_over};
 use crate::recipes::wait::recheck;
 use crate::request::Multi;
 use crate::session::Session;
@@ -97,34 +97,34 @@ impl Way {
         Ok(ops)
     }
 
-    /// Breaks a generation in which somebody has died, and tells so.
+    /// Breaks a generation in which `one` has died, and tells so; whether it is gone.
     pub(super) async fn bury(
         &self,
         node: &Node,
         state: &State,
-        gone: Option<&Arrival>,
-    ) -> Result<(), Error> {
-        let Some(gone) = gone else { return Ok(()) };
+        one: Option<&Arrival>,
+    ) -> Result<bool, Error> {
+        let Some(one) = one else { return Ok(false) };
         // It was there at the version that was read, or that version is no more.
-        if self.conn().exists(self.node(gone)).await?.is_some() {
-            return Ok(());
+        if self.conn().exists(self.node(one)).await?.is_some() {
+            return Ok(false);
         }
-        let why = gone.gone();
+        let why = one.gone();
         match write(self.conn(), &self.path, node, state, &state.break_off(&why)).await? {
             Written::Yes => Err(self.broken(&why)),
-            Written::No => Ok(()),
+            Written::No => Ok(true),
         }
     }
 
     /// Waits until the node of the one `before` is gone, or a while; that one, if it was gone at once.
     pub(super) async fn watch_before(&self, before: &Arrival) -> Result<Option<Arrival>, Error> {
-        let (there, watch) = self.conn().exists_watch(self.node(before)).await?;
+        let (there, gone) = look::exists(self.conn(), self.node(before)).await?;
         if there.is_none() {
             return Ok(Some(before.clone()));
         }
         tokio::select! {
             biased;
-            _ = watch => Ok(None),
+            _ = gone.told() => Ok(None),
             over = self.over() => Err(over),
             () = sleep(recheck(&self.session)) => Ok(None),
         }
@@ -133,7 +133,7 @@ impl Way {
     /// Waits until the state changes or the newest of those who wait is gone; that one, if it was gone
     /// at once.
     pub(super) async fn watch_state(&self, generation: u64) -> Result<Option<Arrival>, Error> {
-        let (node, changed) = match self.conn().get_watch(&self.path).await {
+        let (node, changed) = match look::get(self.conn(), self.path.clone()).await {
             Ok(found) => found,
             Err(err) if err.kind() == ErrorKind::NoNode => return Ok(None),
             Err(err) => return Err(err),
@@ -145,20 +145,20 @@ impl Way {
         let newest = state.arrived.last().filter(|newest| newest.id != self.arrival.id);
         let gone = match newest.filter(|_| !self.barrier.tolerant) {
             None => None,
-            Some(newest) => match self.conn().exists_watch(self.node(newest)).await? {
+            Some(newest) => match look::exists(self.conn(), self.node(newest)).await? {
                 (None, _) => return Ok(Some(newest.clone())),
                 (Some(_), gone) => Some(gone),
             },
         };
         let gone = async {
             match gone {
-                Some(gone) => gone.await,
+                Some(gone) => gone.told().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
-            _ = changed => Ok(None),
+            _ = changed.told() => Ok(None),
             _ = gone => Ok(None),
             over = self.over() => Err(over),
             () = sleep(recheck(&self.session)) => Ok(None),
@@ -184,8 +184,8 @@ impl Way {
         }
     }
 
-    /// Breaks the generation in which the own party waits, if it does; the state then.
-    pub(super) async fn break_off(&self, why: &str) -> Result<State, Error> {
+    /// Breaks the generation in which the own party waits, if it does; the state then, and its node.
+    pub(super) async fn break_off(&self, why: &str) -> Result<(Node, State), Error> {
         let mut conflicts = 0;
         loop {
             pause::after(conflicts, Duration::MAX).await;
@@ -195,11 +195,11 @@ impl Way {
                 return Err(Error::new(VERB, &self.path, ErrorKind::Revoked));
             };
             if state.place(&self.arrival.id).is_none() || state.broken.is_some() {
-                return Ok(state);
+                return Ok((node, state));
             }
             let next = state.break_off(why);
             match write(self.conn(), &self.path, &node, &state, &next).await? {
-                Written::Yes => return Ok(next),
+                Written::Yes => return Ok((node, next)),
                 Written::No => conflicts += 1,
             }
         }
@@ -210,22 +210,33 @@ impl Way {
         let mut pauses = PAUSES;
         loop {
             match self.break_off(why).await {
-                Ok(_) => return,
+                Ok((_, state)) if state.place(&self.arrival.id).is_some() => return,
+                // Whoever wrote its arrival away has left its node.
+                Ok(_) => match self.remove().await {
+                    Err(err) if err.kind() != ErrorKind::NoAuth => {}
+                    _ => return,
+                },
                 // Where failures are tolerated another session does as well.
                 Err(err) if self.barrier.tolerant && err.kind() == ErrorKind::SessionExpired => {}
                 Err(err) if is_over(err.kind()) || err.kind() == ErrorKind::Revoked => return,
                 Err(_) if !self.barrier.tolerant && self.session.state().is_over() => return,
                 // The state cannot be moved; without the own node others see that somebody is gone.
                 Err(err) if matches!(err.kind(), ErrorKind::Unexpected | ErrorKind::NoAuth) => {
-                    match self.conn().delete(self.node(&self.arrival), Version::Any).await {
-                        Ok(()) => return,
-                        Err(err) if err.kind() == ErrorKind::NoNode => return,
-                        Err(_) => {}
+                    if self.remove().await.is_ok() {
+                        return;
                     }
                 }
                 Err(_) => {}
             }
             sleep(pauses.failed()).await;
+        }
+    }
+
+    /// Removes the own node, unless it is gone.
+    async fn remove(&self) -> Result<(), Error> {
+        match self.conn().delete(self.node(&self.arrival), Version::Any).await {
+            Err(err) if err.kind() != ErrorKind::NoNode => Err(err),
+            _ => Ok(()),
         }
     }
 
@@ -245,9 +256,13 @@ impl Way {
     }
 }
 
-/// The nodes of those who have arrived, as far as they are there.
+/// The nodes of those who have arrived, as far as they are there. Of a barrier that is gone whoever
+/// writes it is told so.
 async fn nodes(conn: &dyn Conn, path: &ZkPath, state: &State) -> Result<Vec<ZkPath>, Error> {
-    let names = conn.children(path).await?.names;
+    let names = match conn.children(path).await {
+        Err(err) if err.kind() == ErrorKind::NoNode => Vec::new(),
+        listed => listed?.names,
+    };
     let of = |arrival: &Arrival| names.binary_search(&arrival.node()).ok();
     Ok(state.arrived.iter().filter_map(of).map(|at| path.child(&names[at])).collect())
 }

@@ -5,12 +5,13 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::exit::Inside;
-use super::round::{Card, Ready, read_ready};
+use super::round::{Begun, Card, Ready, read_ready};
 use super::{DoubleBarrier, READY, VERB};
 use crate::background::sleep;
 use crate::conn::bound::BoundConn;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
+use crate::hold::Hold;
 use crate::node::{Children, CreateOptions, Mode, Stat, Version};
 use crate::path::ZkPath;
 use crate::pause;
@@ -18,6 +19,7 @@ use crate::recipes::directory;
 use crate::recipes::ending::Ending;
 use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
+use crate::recipes::look::{self, Hint};
 use crate::recipes::names::{self, LockMode};
 use crate::recipes::owner::Owner;
 use crate::recipes::place::{Place, Removed};
@@ -26,7 +28,7 @@ use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting, recheck};
 use crate::request::Multi;
 use crate::session::Session;
-use crate::watch::{EventKind, Watch};
+use crate::watch::EventKind;
 
 /// How often a directory that others delete is made again.
 const ROUNDS: u32 = 10;
@@ -49,7 +51,7 @@ pub(super) struct Entrant<'a> {
     pub(super) id: String,
     /// What the directory was like at the first look.
     pub(super) first: Option<Children>,
-    /// Whether all who were there first take the same number.
+    /// Whether all who were there first are known to take the same number: they stay so.
     pub(super) agreed: bool,
     /// Whether `ready` has been seen to come since the own node was made.
     pub(super) let_in: bool,
@@ -57,30 +59,34 @@ pub(super) struct Entrant<'a> {
     pub(super) may_write: bool,
     /// Whether nothing was told for long, so that whoever is to make `ready` may be gone.
     pub(super) is_overdue: bool,
-    /// Whether the own node may have been taken away, to make way.
-    made_way: bool,
+    /// Whether the own node may have been taken away, to make way: nobody could tell.
+    makes_way: bool,
 }
 
 /// What an entrant sees at once.
 pub(super) struct View {
     pub(super) ready: Option<(Stat, Option<Ready>)>,
     /// Of the change of `ready`.
-    watch: Watch,
+    changed: Hint,
     pub(super) children: Children,
 }
 
-/// What is to be done next.
-pub(super) enum Next {
-    /// The round was begun by this transaction, as far as that is known, for these.
-    Inside(Option<i64>, Option<Vec<String>>),
+/// What is to be done, by a view.
+pub(super) enum Verdict {
+    Inside(Begun),
     /// Members of an earlier round are there, at this version of the directory.
     MakeWay(i32),
-    /// The own node has been taken away for them.
-    MadeWay,
     LookAgain,
     Wait,
-    /// The own node is not there.
-    Gone,
+}
+
+/// What has come of a look.
+enum Looked {
+    Inside(Begun),
+    /// The own node has been taken away for an earlier round.
+    MadeWay,
+    /// Nothing yet.
+    Nothing,
 }
 
 impl<'a> Entrant<'a> {
@@ -105,7 +111,7 @@ impl<'a> Entrant<'a> {
                 Ok((own, stat)) if session.owns(&stat) => {
                     let ending = place.ending(&own, &stat);
                     let (agreed, let_in, is_overdue) = (false, false, false);
-                    let (may_write, made_way) = (true, false);
+                    let (may_write, makes_way) = (true, false);
                     return Ok(Entrant {
                         barrier,
                         dir,
@@ -122,7 +128,7 @@ impl<'a> Entrant<'a> {
                         let_in,
                         is_overdue,
                         may_write,
-                        made_way,
+                        makes_way,
                     });
                 }
                 Ok(_) => return Err(Error::new(VERB, own, ErrorKind::SessionExpired)),
@@ -155,63 +161,62 @@ impl<'a> Entrant<'a> {
     /// Waits until `ready` is made for the own node; `None` while others are inside, and then the own
     /// node is gone.
     pub(super) async fn enter(mut self) -> Result<Option<Inside>, Error> {
+        match self.come_in().await {
+            Ok(come) => Ok(come.map(|(begun, hold)| self.inside(begun, hold))),
+            Err(err) if err.kind() == ErrorKind::Revoked => {
+                // What has its name by now is another's.
+                self.place.keep();
+                // Word of its end may come before word of the end of its session.
+                let err = self.waiting().missing().await;
+                let made_way = self.makes_way && err.kind() == ErrorKind::Revoked;
+                if made_way { Ok(None) } else { Err(err) }
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Looks until the own node is in a round, and proves then that it is there still.
+    async fn come_in(&mut self) -> Result<Option<(Begun, Hold)>, Error> {
         loop {
-            let next = match self.next().await {
-                Ok(next) => next,
-                Err(err) => {
-                    self.told(self.waiting().bear(err).await).await?;
-                    continue;
+            match self.look().await {
+                Ok(Looked::Inside(begun)) => {
+                    let hold = self.waiting().hold().await?;
+                    return Ok(Some((begun, hold)));
                 }
-            };
-            match next {
-                Next::Inside(begun, members) => return self.inside(begun, members).await.map(Some),
-                Next::MadeWay => return Ok(None),
-                Next::MakeWay(_) | Next::LookAgain | Next::Wait => {
-                    self.told(self.waiting().in_time()).await?;
-                }
-                Next::Gone => {
-                    // What has its name by now is another's.
-                    self.place.keep();
-                    if self.made_way {
-                        return Ok(None);
-                    }
-                    return Err(self.waiting().missing().await);
-                }
+                Ok(Looked::MadeWay) => return Ok(None),
+                Ok(Looked::Nothing) => self.waiting().in_time()?,
+                Err(err) => self.waiting().bear(err).await?,
             }
         }
     }
 
-    /// What comes next, by a look and what that says.
-    async fn next(&mut self) -> Result<Next, Error> {
+    async fn look(&mut self) -> Result<Looked, Error> {
         if self.let_in
-            && let Some(inside) = self.begun().await?
+            && let Some(begun) = self.begun().await?
         {
-            return Ok(inside);
+            return Ok(Looked::Inside(begun));
         }
         let view = self.view().await?;
         if !view.children.names.contains(&self.barrier.id) {
-            return Ok(Next::Gone);
+            return Err(self.revoked());
         }
+        self.makes_way = false;
         self.first.get_or_insert_with(|| view.children.clone());
         match self.judge(&view).await? {
-            Next::Wait => self.wait(view).await,
-            Next::MakeWay(version) => self.make_way(version).await,
-            next => Ok(next),
-        }
-    }
-
-    /// Word of the end of the own node may come before word of the end of its session.
-    async fn told(&self, waited: Result<(), Error>) -> Result<(), Error> {
-        match waited {
-            Err(err) if err.kind() == ErrorKind::Revoked => Err(self.waiting().missing().await),
-            waited => waited,
+            Verdict::Inside(begun) => Ok(Looked::Inside(begun)),
+            Verdict::MakeWay(version) => self.make_way(version).await,
+            Verdict::LookAgain => Ok(Looked::Nothing),
+            Verdict::Wait => {
+                self.wait(view).await?;
+                Ok(Looked::Nothing)
+            }
         }
     }
 
     /// Takes the own node away while the round of others is on, and says whether that was so: once it
     /// is over, the own node may have been counted for the next one. Whoever ends a round and leaves
     /// the directory writes it.
-    async fn make_way(&mut self, version: i32) -> Result<Next, Error> {
+    async fn make_way(&mut self, version: i32) -> Result<Looked, Error> {
         let removal = Multi::new()
             .check(self.dir, Version::Exact(version))
             .check(self.dir.child(READY), Version::Any)
@@ -219,13 +224,13 @@ impl<'a> Entrant<'a> {
         match self.conn.multi(removal).await {
             Ok(_) => {
                 self.place.keep();
-                Ok(Next::MadeWay)
+                Ok(Looked::MadeWay)
             }
             Err(err) => match err.kind() {
-                ErrorKind::BadVersion | ErrorKind::NoNode => Ok(Next::LookAgain),
+                ErrorKind::BadVersion | ErrorKind::NoNode => Ok(Looked::Nothing),
                 ErrorKind::OutcomeUnknown => {
-                    self.made_way = true;
-                    Ok(Next::LookAgain)
+                    self.makes_way = true;
+                    Ok(Looked::Nothing)
                 }
                 _ => Err(err),
             },
@@ -234,37 +239,51 @@ impl<'a> Entrant<'a> {
 
     /// Looks at all that counts.
     async fn view(&self) -> Result<View, Error> {
-        let stat = self.conn.exists_watch(self.dir.child(READY));
+        // A removal of the own node whose reply was lost is carried out before this, or never.
+        let synced = self.makes_way.then(|| self.conn.sync(self.dir));
+        let stat = look::exists(&self.conn, self.dir.child(READY));
         let listed = self.conn.children(self.dir);
-        let (stat, watch) = stat.await?;
+        if let Some(synced) = synced {
+            synced.await?;
+        }
+        let (stat, changed) = stat.await?;
+        // Whoever counts by a list takes one that is not older than this.
+        let listed = match changed {
+            Hint::Watch(_) => listed,
+            Hint::Later => self.conn.children(self.dir),
+        };
         let children = listed.await.map_err(|err| self.deleted(err))?;
         let ready = match stat {
             None => None,
             Some(stat) => read_ready(&self.conn, self.dir, stat).await?,
         };
-        Ok(View { ready, watch, children })
+        Ok(View { ready, changed, children })
     }
 
     /// A directory that is gone took the own node along.
     pub(super) fn deleted(&self, err: Error) -> Error {
         match err.kind() {
-            ErrorKind::NoNode => Error::new(VERB, &self.own, ErrorKind::Revoked),
+            ErrorKind::NoNode => self.revoked(),
             _ => err,
         }
     }
 
+    fn revoked(&self) -> Error {
+        Error::new(VERB, &self.own, ErrorKind::Revoked)
+    }
+
     /// Waits until there may be something new.
-    async fn wait(&mut self, view: View) -> Result<Next, Error> {
+    async fn wait(&mut self, view: View) -> Result<(), Error> {
         // One looks at each change, in case the last to come dies before it made `ready`.
         let looks = view.children.names.first() == Some(&self.barrier.id);
-        let watched = looks.then(|| self.conn.children_watch(self.dir));
+        let watched = looks.then(|| look::children(&self.conn, self.dir.clone()));
         let listed = &view.children;
-        let changed = async {
+        let listed_anew = async {
             match watched {
                 None => std::future::pending().await,
                 Some(watched) => match watched.await {
-                    Ok((now, watch)) if now.stat.cversion == listed.stat.cversion => {
-                        watch.await;
+                    Ok((now, changed)) if now.stat.cversion == listed.stat.cversion => {
+                        changed.told().await;
                     }
                     // It has changed meanwhile, or the next look will tell.
                     _ => {}
@@ -278,16 +297,16 @@ impl<'a> Entrant<'a> {
                 return Err(Error::new(VERB, &self.own, ErrorKind::SessionExpired));
             }
             // It came behind the own node, even if it is gone again.
-            event = view.watch => self.let_in |= event.kind == EventKind::Created,
-            () = changed => {}
+            told = view.changed.told() => self.let_in |= told == Some(EventKind::Created),
+            () = listed_anew => {}
             () = sleep(recheck(&self.session)) => self.is_overdue = true,
         }
-        Ok(Next::LookAgain)
+        Ok(())
     }
 
     /// The round, if `ready` has come and says that it was made for the own node: nobody need be
     /// listed then. Everything else is told by a whole look.
-    async fn begun(&self) -> Result<Option<Next>, Error> {
+    async fn begun(&self) -> Result<Option<Begun>, Error> {
         let Some((stat, Some(ready))) = read_ready(&self.conn, self.dir, Stat::default()).await?
         else {
             return Ok(None);
@@ -295,22 +314,16 @@ impl<'a> Entrant<'a> {
         let is_ours = stat.czxid > self.stat.czxid
             && ready.parties == self.barrier.parties
             && ready.members.contains(&self.barrier.id);
-        Ok(is_ours.then_some(Next::Inside(Some(stat.czxid), Some(ready.members))))
+        Ok(is_ours.then_some(Begun { by: Some(stat.czxid), members: Some(ready.members) }))
     }
 
-    /// Proves that the own node is there still.
-    async fn inside(
-        self,
-        begun: Option<i64>,
-        members: Option<Vec<String>>,
-    ) -> Result<Inside, Error> {
-        let hold = self.waiting().hold().await?;
-        let zxid = begun.unwrap_or(self.stat.czxid);
+    fn inside(self, begun: Begun, hold: Hold) -> Inside {
+        let zxid = begun.by.unwrap_or(self.stat.czxid);
         let token = Token::of(&self.session, LockMode::Shared, zxid);
         let Entrant { barrier, conn, session, place, own: path, ending, .. } = self;
         let proof = Proof::held(hold);
         let guard = Guard::new(Held { conn, path, session, proof, ending, token }, place);
-        Ok(Inside::new(guard, barrier.clone(), begun, members))
+        Inside::new(guard, barrier.clone(), begun)
     }
 
     fn waiting(&self) -> Waiting<'_> {
@@ -331,11 +344,11 @@ async fn is_left(
     session: &Session,
     own: &ZkPath,
 ) -> Result<bool, Error> {
-    match conn.exists_watch(own).await? {
+    match look::exists(conn, own.clone()).await? {
         (None, _) => Ok(true),
-        (Some(stat), watch) if session.owns(&stat) => tokio::select! {
+        (Some(stat), gone) if session.owns(&stat) => tokio::select! {
             biased;
-            _ = watch => Ok(true),
+            _ = gone.told() => Ok(true),
             () = sleep(REMOVAL) => Ok(false),
         },
         (Some(_), _) => Ok(false),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
+use super::round::Begun;
 use super::{DoubleBarrier, READY};
 use crate::background::sleep;
 use crate::conn::ConnExt;
@@ -15,6 +16,7 @@ use crate::node::{Children, Node, Version};
 use crate::path::ZkPath;
 use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
+use crate::recipes::look;
 use crate::recipes::passing::{bear, bear_anew, is_over};
 use crate::recipes::place::{Place, Removed};
 use crate::recipes::wait::recheck;
@@ -35,30 +37,21 @@ const VERB: &str = "exit";
 pub struct Inside {
     guard: Guard,
     barrier: DoubleBarrier,
-    /// The transaction that began the round, if that is known.
-    begun: Option<i64>,
-    /// Whom it was begun for, if that is known.
-    members: Option<Vec<String>>,
+    begun: Begun,
 }
 
 /// A member on its way out.
 struct Leaver {
     barrier: DoubleBarrier,
     dir: ZkPath,
-    begun: Option<i64>,
-    members: Option<Vec<String>>,
+    begun: Begun,
     /// Nodes of the next round, and what is no member's.
     passed_over: HashSet<String>,
 }
 
 impl Inside {
-    pub(super) fn new(
-        guard: Guard,
-        barrier: DoubleBarrier,
-        begun: Option<i64>,
-        members: Option<Vec<String>>,
-    ) -> Self {
-        Inside { guard, barrier, begun, members }
+    pub(super) fn new(guard: Guard, barrier: DoubleBarrier, begun: Begun) -> Self {
+        Inside { guard, barrier, begun }
     }
 
     /// Leaves, and waits until all others have left or died. Whoever is last removes `ready`, and the
@@ -67,21 +60,21 @@ impl Inside {
     /// # Errors
     ///
     /// `Revoked` or `SessionExpired` when the own node was lost while inside: then the others may have
-    /// left before. What no later look would mend, as `NoAuth` for the list and `Closed`; the own node
-    /// is removed all the same.
+    /// left before. What no later look would mend, as `Closed`, and `NoAuth` for the list or for the own
+    /// node, which is removed in the background as soon as it may be.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves in the background, and waits for nobody.
     pub async fn exit(self) -> Result<(), Error> {
-        let Inside { guard, barrier, begun, members } = self;
+        let Inside { guard, barrier, begun } = self;
         let (held, place) = guard.into_parts();
         if let Some(loss) = held.loss() {
             return Err(loss_error(VERB, &held.path, loss));
         }
         let dir = held.path.parent().unwrap_or_else(ZkPath::root);
         let passed_over = HashSet::new();
-        let mut leaver = Leaver { barrier, dir, begun, members, passed_over };
+        let mut leaver = Leaver { barrier, dir, begun, passed_over };
         leaver.leave(&held, place).await.map_err(|err| err.during(VERB))
     }
 
@@ -180,10 +173,13 @@ impl Leaver {
             own => {
                 if let Some(mut own) = own.take() {
                     // Nobody waits for one who cannot be reached, for longer than it may be inside.
-                    let until = held.proof.valid_until();
+                    let (until, denied) = (held.proof.valid_until(), own.denied());
                     let removed = tokio::select! {
                         biased;
                         removed = own.leave() => removed,
+                        () = denied => {
+                            return Err(Error::new(VERB, &held.path, ErrorKind::NoAuth));
+                        }
                         () = sleep(until.remaining()) => {
                             return Err(loss_error(VERB, &held.path, Loss::Unproven));
                         }
@@ -206,13 +202,13 @@ impl Leaver {
 
     /// Of the other members, if they are known, those whose names sort first and last.
     fn first_and_last(&self, own: &str) -> Option<(String, String)> {
-        let others = || self.members.iter().flatten().filter(|name| *name != own);
+        let others = || self.begun.members.iter().flatten().filter(|name| *name != own);
         Some((others().min()?.clone(), others().max()?.clone()))
     }
 
     /// Who else may be a member of the own round.
     fn others<'n>(&self, children: &'n Children, own: &str) -> impl Iterator<Item = &'n String> {
-        let known = |name: &String| match &self.members {
+        let known = |name: &String| match &self.begun.members {
             Some(members) => members.contains(name),
             None => true,
         };
@@ -224,8 +220,8 @@ impl Leaver {
     /// Waits until `next` is gone, or something else may have changed.
     async fn wait_for(&mut self, held: &Held, is_here: bool, next: &ZkPath) -> Result<(), Error> {
         let conn = &self.barrier.conn;
-        let (Some(stat), watch) = conn.exists_watch(next).await? else { return Ok(()) };
-        if !stat.is_ephemeral() || self.begun.is_some_and(|begun| stat.czxid > begun) {
+        let (Some(stat), gone) = look::exists(conn, next.clone()).await? else { return Ok(()) };
+        if !stat.is_ephemeral() || self.begun.by.is_some_and(|begun| stat.czxid > begun) {
             self.passed_over.insert(next.name().to_owned());
             return Ok(());
         }
@@ -239,7 +235,7 @@ impl Leaver {
         tokio::select! {
             biased;
             loss = own_end => Err(loss_error(VERB, &held.path, loss)),
-            _ = watch => Ok(()),
+            _ = gone.told() => Ok(()),
             () = sleep(recheck(&session)) => Ok(()),
         }
     }

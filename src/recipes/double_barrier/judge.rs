@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::enter::{Entrant, Next, View};
-use super::round::{Card, Member, Ready, members, most_members};
+use super::enter::{Entrant, Verdict, View};
+use super::round::{Begun, Member, Ready, members, most_members, was_taken_by_others};
 use super::{READY, VERB};
 use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
@@ -12,7 +12,7 @@ use crate::request::Multi;
 
 impl Entrant<'_> {
     /// Says what is to be done next, and makes `ready` if it is time.
-    pub(super) async fn judge(&mut self, view: &View) -> Result<Next, Error> {
+    pub(super) async fn judge(&mut self, view: &View) -> Result<Verdict, Error> {
         let count = view.children.names.iter().filter(|name| *name != READY).count();
         self.seen.store(count, Ordering::Relaxed);
         match &view.ready {
@@ -21,17 +21,21 @@ impl Entrant<'_> {
             }
             Some((stat, Some(ready))) => return self.let_in_by(stat, ready),
             Some((stat, None)) => return self.let_in_by_others(view, Some(stat)).await,
-            None if self.let_in => return self.let_in_by_others(view, None).await,
-            None => {}
+            None if self.let_in && self.was_taken_by_others(view) => {
+                return self.let_in_by_others(view, None).await;
+            }
+            // One of ours lists its members, and stays until the last of them is out.
+            None => self.let_in = false,
         }
         let ours = self.barrier.parties;
-        if count < ours && (self.agreed || self.agrees_with_one(view).await?) {
+        if count < ours && (self.agreed || count == 1) {
             self.agreed = true;
-            return Ok(Next::Wait);
+            return Ok(Verdict::Wait);
         }
-        let dir = self.conn.get(self.dir);
+        let dir = (count >= ours).then(|| self.conn.get(self.dir));
         let mut members = members(&self.conn, self.dir, &view.children.names).await?;
-        // Those who were there first decide how many it takes.
+        // Those who were there first decide how many it takes. All of them are asked: one alone may not
+        // know yet that the others say otherwise.
         let before = members.iter().filter(|member| member.czxid < self.stat.czxid);
         for parties in before.filter_map(|member| member.parties) {
             if parties != ours {
@@ -41,42 +45,21 @@ impl Entrant<'_> {
         self.agreed = true;
         // Whoever came later and does not agree will see that, and go.
         members.retain(|member| member.parties.is_none_or(|parties| parties == ours));
-        if members.len() < ours {
-            return Ok(Next::Wait);
-        }
+        let Some(dir) = dir.filter(|_| members.len() >= ours) else { return Ok(Verdict::Wait) };
         members.truncate(ours);
         self.is_among(&members)?;
         // One makes it, and another one who looks at each change; all do if it takes long.
         let id = Some(&self.barrier.id);
         let is_last = members.last().map(|member| &member.name) == id;
         if !is_last && view.children.names.first() != id && !self.is_overdue {
-            return Ok(Next::Wait);
+            return Ok(Verdict::Wait);
         }
         let dir = dir.await.map_err(|err| self.deleted(err))?;
         self.make_ready(&members, &dir).await
     }
 
-    /// Whether another one who was there first takes the same number: all of them do then, as each was
-    /// told otherwise.
-    async fn agrees_with_one(&self, view: &View) -> Result<bool, Error> {
-        let others = |name: &&String| *name != READY && **name != self.barrier.id;
-        let Some(name) = view.children.names.iter().find(others) else { return Ok(true) };
-        let node = match self.conn.get(self.dir.child(name)).await {
-            Ok(node) => node,
-            Err(err) if matches!(err.kind(), ErrorKind::NoNode | ErrorKind::NoAuth) => {
-                return Ok(false);
-            }
-            Err(err) => return Err(err),
-        };
-        let is_first = node.stat.is_ephemeral() && node.stat.czxid < self.stat.czxid;
-        match Card::parse(&node.data).filter(|_| is_first).map(|card| card.parties) {
-            Some(theirs) if theirs != self.barrier.parties => Err(self.disagreement(theirs)),
-            known => Ok(known.is_some()),
-        }
-    }
-
     /// An older `ready` was made for others. Without any of them it is a crash's, and removed.
-    async fn behind(&self, ready: &Stat, made_for: Option<&Ready>) -> Result<Next, Error> {
+    async fn behind(&self, ready: &Stat, made_for: Option<&Ready>) -> Result<Verdict, Error> {
         // It must not be that of the next round: whoever removes one, or makes one, writes the
         // directory, as it was before `ready` was seen once more.
         let dir = self.conn.get(self.dir);
@@ -84,21 +67,21 @@ impl Entrant<'_> {
         let listed = self.conn.children(self.dir);
         let dir = dir.await.map_err(|err| self.deleted(err))?;
         if stat.await?.is_none_or(|stat| stat.czxid != ready.czxid) {
-            return Ok(Next::LookAgain);
+            return Ok(Verdict::LookAgain);
         }
         let names = listed.await.map_err(|err| self.deleted(err))?.names;
         let members = members(&self.conn, self.dir, &names).await?;
         if members.iter().any(|member| Ready::is_for(made_for, ready, member)) {
-            return Ok(Next::MakeWay(dir.stat.version));
+            return Ok(Verdict::MakeWay(dir.stat.version));
         }
         let removal = Multi::new()
             .set(self.dir, dir.data, Version::Exact(dir.stat.version))
             .delete(self.dir.child(READY), Version::Any);
         match self.conn.multi(removal).await {
-            Ok(_) => Ok(Next::LookAgain),
+            Ok(_) => Ok(Verdict::LookAgain),
             Err(err) => match err.kind() {
                 ErrorKind::BadVersion | ErrorKind::NoNode | ErrorKind::OutcomeUnknown => {
-                    Ok(Next::LookAgain)
+                    Ok(Verdict::LookAgain)
                 }
                 _ => {
                     Err(err.with_detail("members that are gone have left it, and it is in the way"))
@@ -107,18 +90,23 @@ impl Entrant<'_> {
         }
     }
 
-    fn let_in_by(&self, stat: &Stat, ready: &Ready) -> Result<Next, Error> {
+    fn was_taken_by_others(&self, view: &View) -> bool {
+        let first = self.first.as_ref().unwrap_or(&view.children);
+        was_taken_by_others(self.stat.czxid, first, &view.children)
+    }
+
+    fn let_in_by(&self, stat: &Stat, ready: &Ready) -> Result<Verdict, Error> {
         if ready.parties != self.barrier.parties {
             return Err(self.disagreement(ready.parties));
         }
         if !ready.members.contains(&self.barrier.id) {
             return Err(self.surplus());
         }
-        Ok(Next::Inside(Some(stat.czxid), Some(ready.members.clone())))
+        Ok(Verdict::Inside(Begun { by: Some(stat.czxid), members: Some(ready.members.clone()) }))
     }
 
     /// Another system's `ready` does not say for whom it was made.
-    async fn let_in_by_others(&self, view: &View, stat: Option<&Stat>) -> Result<Next, Error> {
+    async fn let_in_by_others(&self, view: &View, stat: Option<&Stat>) -> Result<Verdict, Error> {
         let first = self.first.as_ref().unwrap_or(&view.children);
         let most = most_members(first, &view.children);
         if most < self.barrier.parties {
@@ -130,11 +118,11 @@ impl Entrant<'_> {
             members.truncate(self.barrier.parties);
             self.is_among(&members)?;
         }
-        Ok(Next::Inside(stat.map(|stat| stat.czxid), None))
+        Ok(Verdict::Inside(Begun { by: stat.map(|stat| stat.czxid), members: None }))
     }
 
     /// Makes `ready` if all `members` are there.
-    async fn make_ready(&mut self, members: &[Member], dir: &Node) -> Result<Next, Error> {
+    async fn make_ready(&mut self, members: &[Member], dir: &Node) -> Result<Verdict, Error> {
         let ready = Ready {
             parties: self.barrier.parties,
             members: members.iter().map(|member| member.name.clone()).collect(),
@@ -163,7 +151,7 @@ impl Entrant<'_> {
                 _ => return Err(err),
             },
         }
-        Ok(Next::LookAgain)
+        Ok(Verdict::LookAgain)
     }
 
     fn is_among(&self, members: &[Member]) -> Result<(), Error> {

@@ -9,9 +9,9 @@ use crate::background::sleep;
 use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
+use crate::recipes::look::{self, Hint};
 use crate::recipes::passing::bear_anew;
 use crate::recipes::wait::recheck;
-use crate::watch::Watch;
 
 /// Waits until the round that is on is over: `ready` gone, or all its members.
 pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Error> {
@@ -21,8 +21,8 @@ pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Er
             Ok(None) => return Ok(()),
             Ok(Some((ready, member, pause))) => {
                 tokio::select! {
-                    _ = ready => {}
-                    _ = member => {}
+                    _ = ready.told() => {}
+                    _ = member.told() => {}
                     () = sleep(pause) => {}
                 }
             }
@@ -32,14 +32,14 @@ pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Er
     }
 }
 
-/// Watches on `ready` and on a member of its round, and how long to rely on them; `None` when that is
-/// over.
+/// What tells of the end of `ready` and of a member of its round, and how long to rely on that; `None`
+/// when it is over.
 async fn look_at(
     conn: &Arc<dyn Conn>,
     dir: &ZkPath,
     round: &mut Option<i64>,
-) -> Result<Option<(Watch, Watch, Duration)>, Error> {
-    let (Some(stat), changed) = conn.exists_watch(dir.child(READY)).await? else {
+) -> Result<Option<(Hint, Hint, Duration)>, Error> {
+    let (Some(stat), changed) = look::exists(conn, dir.child(READY)).await? else {
         return Ok(None);
     };
     let Some((stat, ready)) = read_ready(&**conn, dir, stat).await? else { return Ok(None) };
@@ -53,7 +53,7 @@ async fn look_at(
     members.sort_by(|one, other| one.name.cmp(&other.name));
     for member in members {
         if Ready::is_for(ready.as_ref(), &stat, &member)
-            && let (Some(stat), gone) = conn.exists_watch(dir.child(&member.name)).await?
+            && let (Some(stat), gone) = look::exists(conn, dir.child(&member.name)).await?
             && stat.czxid == member.czxid
         {
             return Ok(Some((changed, gone, pause)));

@@ -73,6 +73,15 @@ pub(super) async fn read_ready(
     }
 }
 
+/// A round that was begun for the own node, among others.
+#[derive(Clone, Debug)]
+pub(super) struct Begun {
+    /// The transaction that began it, if that is known.
+    pub(super) by: Option<i64>,
+    /// Whom it was begun for, if that is known.
+    pub(super) members: Option<Vec<String>>,
+}
+
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Member {
@@ -131,6 +140,13 @@ pub(super) fn most_members(first: &Children, now: &Children) -> usize {
     (seen + usize::try_from(came).unwrap_or(0)).saturating_sub(1)
 }
 
+/// Whether a `ready` that came and went since transaction `czxid` made the own node may have been for
+/// it, and taken away by another system: by the directory as it was at the `first` look, and as it is
+/// `now`. Ours write it when they make a `ready`, and once more when all who were counted for it are out.
+pub(super) fn was_taken_by_others(czxid: i64, first: &Children, now: &Children) -> bool {
+    first.stat.mzxid < czxid && now.stat.version.wrapping_sub(first.stat.version) <= 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +166,21 @@ mod tests {
         assert_eq!(most_members(&now, &now), 3);
         // Nobody but `ready` came.
         assert_eq!(most_members(&first, &children(&["a", "b", READY], 3)), 2);
+    }
+
+    #[test]
+    fn a_ready_that_ours_took_away_was_not_for_whoever_is_there_still() {
+        let dir = |mzxid, version| {
+            let stat = Stat { mzxid, version, ..Stat::default() };
+            Children { names: Vec::new(), stat }
+        };
+        let first = dir(5, 2);
+        // Nobody of ours wrote, or one of them made it.
+        assert!(was_taken_by_others(7, &first, &first));
+        assert!(was_taken_by_others(7, &first, &dir(8, 3)));
+        // Made by ours, and taken away by ours.
+        assert!(!was_taken_by_others(7, &first, &dir(9, 4)));
+        // It may have been there, and gone, before anybody looked.
+        assert!(!was_taken_by_others(4, &first, &first));
     }
 }

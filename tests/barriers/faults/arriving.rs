@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
+use zkcells::recipes::Inside;
 use zkcells::testing::proxy::OpKind;
 use zkcells::{ConnExt as _, Mode, Version};
 
 use super::Met;
-use super::scene::{Meeting, PARTIES, SUFFERS, Scene, comes_through};
-use crate::support::rig::turn;
+use super::scene::{Meeting, PARTIES, SUFFERS, Scene, Through, all_leave, comes_through};
+use crate::support::rig::{soon, turn};
 
 /// A request of somebody who comes behind `before` others fails; it is counted once all the same.
 pub async fn arriving(scene: Scene, kind: OpKind, (meet, bites): Met, before: usize) {
@@ -59,6 +60,55 @@ pub async fn beginning(scene: Scene, (meet, bites): Met) {
         scene.well.delete(format!("{}/{id}", scene.path), Version::Any).await.unwrap();
     }
     scene.out(vec![inside]).await;
+    scene.next_ones().await;
+}
+
+/// Three others are inside.
+async fn others_inside(scene: &Scene) -> Vec<Inside> {
+    let others = [(&scene.well, "a"), (&scene.third, "b"), (&scene.third, "z")];
+    let mut inside = Vec::new();
+    for one in others.map(|(conn, id)| scene.coming(conn, id)) {
+        match comes_through(one).await {
+            Through::Inside(one) => inside.push(*one),
+            through => panic!("{through:?}"),
+        }
+    }
+    inside
+}
+
+/// A round of others is on, so whoever comes takes its node away, and that fails.
+pub async fn making_way(scene: Scene, (meet, bites): Met) {
+    let inside = others_inside(&scene).await;
+    meet(&scene.proxy, OpKind::Multi.below(&*scene.path));
+    let newcomer = scene.coming(&scene.faulty, SUFFERS);
+    scene.bitten(|b| bites(b) == 1).await;
+    let way = async {
+        while scene.there().await.iter().any(|name| name == SUFFERS) {
+            turn().await;
+        }
+    };
+    soon("the way", way).await;
+    assert!(!newcomer.is_finished());
+    all_leave(inside).await;
+    let mut all = scene.rest(0);
+    all.push(newcomer);
+    scene.through(all).await;
+    scene.next_ones().await;
+}
+
+/// The same, and all is gone by the time at which it finds out that nobody can tell.
+pub async fn making_way_too_late(scene: Scene) {
+    let inside = others_inside(&scene).await;
+    scene.proxy.refuse();
+    scene.proxy.swallow_reply(OpKind::Multi.below(&*scene.path));
+    let newcomer = scene.coming(&scene.faulty, SUFFERS);
+    scene.bitten(|bites| bites.swallowed == 1 && bites.refused > 0).await;
+    all_leave(inside).await;
+    assert!(scene.well.exists(&*scene.path).await.unwrap().is_none());
+    scene.proxy.join();
+    let mut all = scene.rest(0);
+    all.push(newcomer);
+    scene.through(all).await;
     scene.next_ones().await;
 }
 

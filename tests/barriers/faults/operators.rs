@@ -3,8 +3,10 @@
 use zkcells::testing::proxy::OpKind;
 use zkcells::{Acl, ConnExt as _, ErrorKind, Mode, Perms, Version, tree};
 
-use super::scene::{Coming, Meeting, PARTIES, SUFFERS, Scene, comes_through, is_told};
-use crate::support::rig::{SOON, soon};
+use super::scene::{
+    Meeting, PARTIES, SUFFERS, Scene, Through, comes_through, is_told, is_told_why,
+};
+use crate::support::rig::soon;
 
 /// A party's node is deleted: the own one, or that of the other who waits.
 pub async fn deleted(scene: Scene, own: bool) {
@@ -125,22 +127,23 @@ pub async fn delete_denied(scene: Scene) {
             inside.push(comes_through(one).await);
         }
         restrict(&scene, all_but_delete).await;
-        let leaving: Vec<Coming> = inside
-            .into_iter()
-            .map(|one| {
-                let super::scene::Through::Inside(one) = one else { panic!("{one:?}") };
-                let out = one.exit_within(SOON / 2);
-                tokio::spawn(async move { out.await.map(|()| super::scene::Through::Index(0)) })
-            })
-            .collect();
+        // The first by name waits for the others, who are told at once and stay.
+        let mut leaving = inside.into_iter().map(|one| match one {
+            Through::Inside(one) => *one,
+            Through::Index(_) => panic!("{one:?}"),
+        });
+        let first = leaving.next().unwrap();
+        assert!(first.path().name() == "a", "{}", first.path());
+        let first = tokio::spawn(first.exit());
         for one in leaving {
-            let err = soon("word of it", one).await.unwrap().unwrap_err();
-            let kinds = [ErrorKind::NoAuth, ErrorKind::Timeout];
-            assert!(kinds.contains(&err.kind()), "{err}");
-            assert!(err.to_string().contains(&scene.path), "{err}");
+            let path = one.path().clone();
+            let err = is_told_why(one.exit()).await;
+            assert_eq!((err.kind(), err.path()), (ErrorKind::NoAuth, path.as_str()), "{err}");
         }
+        assert!(!first.is_finished());
         restrict(&scene, Perms::ALL).await;
         // Somebody goes on removing them.
+        soon("the first", first).await.unwrap().unwrap();
         scene.nobody_is_there().await;
         scene.next_ones().await;
         return;

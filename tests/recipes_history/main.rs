@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod readers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use support::contest::{Contest, Style};
 use support::flawed::{Flaw, Flawed};
 use support::grants::{Grants, Verdict};
 use support::random::{random, rounds};
+use support::recipes::rw::ReadersAndWriters;
 use support::recipes::{Recipe, TheLock, all};
 use support::rig::{connect, soon, turn};
 use support::shared::{FAULTS, ensemble, fault_of_server};
@@ -21,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use zkcells::testing::cells::fresh_root;
 use zkcells::testing::proxy::{Bites, Direction, FaultProxy, OpKind};
 use zkcells::testing::servers::Ensemble;
-use zkcells::{ConnExt as _, Mode, ZkConn};
+use zkcells::{Conn, ConnExt as _, Mode, ZkConn};
 
 /// The session timeout of all clients.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -56,7 +60,7 @@ impl Arena {
 
     fn contest(&self, style: Style, rng: &mut Rng) -> Contest {
         let twice = self.conns.iter().flat_map(|conn| [conn; 2]);
-        let clients: Vec<_> = twice.map(|conn| (conn.clone(), style)).collect();
+        let clients: Vec<_> = twice.map(|conn| (conn.clone() as Arc<dyn Conn>, style)).collect();
         Contest::start(&self.recipe, &self.path, &clients, rng)
     }
 
@@ -156,7 +160,9 @@ async fn no_two_guards_are_valid_at_once_whatever_breaks() {
     for _ in 0..rounds(1, 20) {
         let mut arenas = Vec::new();
         // Of those that several hold at once, each a part, `shard_lock.rs` judges.
-        for recipe in all().into_iter().filter(|recipe| recipe.is_exclusive()) {
+        let alone = all().into_iter().filter(|recipe| recipe.is_exclusive());
+        let readers: Arc<dyn Recipe> = Arc::new(ReadersAndWriters::of(&mut rng));
+        for recipe in alone.chain([readers]) {
             arenas.push(Arena::new(&ensemble, recipe).await);
         }
         let contests: Vec<_> =
@@ -259,7 +265,8 @@ async fn on_a_cut_off_follower(recipes: Vec<Arc<dyn Recipe>>, rng: &mut Rng) -> 
         let arena = Arena::new(&ensemble, recipe).await;
         let style = |n| if n + 1 == follower { Style::Clings } else { Style::Brief };
         let conns = arena.conns.iter().enumerate();
-        let conns: Vec<_> = conns.map(|(n, conn)| (conn.clone(), style(n))).collect();
+        let conns: Vec<_> =
+            conns.map(|(n, conn)| (conn.clone() as Arc<dyn Conn>, style(n))).collect();
         contests.push(Contest::start(&arena.recipe, &arena.path, &conns, rng));
         arenas.push(arena);
     }
