@@ -18,8 +18,8 @@
 //!
 //! **Before a round is over.** A `ready` that is older than the own node was made for others. As long
 //! as one of these is there a newcomer takes its node away and waits, so that it holds nobody up who
-//! leaves; once none is, it removes that `ready`, which a crash has left. Whoever makes `ready`, or removes it and
-//! not the directory, writes the directory, as it was. A newcomer takes its node away only at the
+//! leaves; once none is, it removes that `ready`, which a crash has left. Whoever makes `ready`, or removes
+//! it and not the directory, writes the directory, as it was. A newcomer takes its node away only at the
 //! version at which it has seen the old `ready`: later it may have been counted for the next round. And
 //! one who hears of a `ready` that is gone again is let in only if none of ours took it away: they do that
 //! when all members are out.

@@ -166,3 +166,20 @@ async fn whoever_may_not_leave_is_told() {
     soon("the other", a.exit()).await.unwrap();
     until_children(&*conn, "/", |names| !names.iter().any(|name| name == "step")).await;
 }
+
+/// The last one out is of another system, and takes away one after the other what ours does at once.
+#[tokio::test]
+async fn whoever_goes_last_may_take_ready_away_itself() {
+    let quorum = MemoryQuorum::new();
+    let theirs = connect(&quorum, MINUTE);
+    theirs.create("/step", "", Mode::Persistent).await.unwrap();
+    theirs.create("/step/a", "", Mode::Ephemeral).await.unwrap();
+    let b = end("b", entering(connect(&quorum, MINUTE), "b", 2)).await.unwrap();
+    let out = spawned(b.exit());
+    until_children(&*theirs, "/step", |names| names == ["a", "ready"]).await;
+    theirs.delete("/step/a", Version::Any).await.unwrap();
+    settled(&*theirs, "/step").await;
+    theirs.delete("/step/ready", Version::Any).await.unwrap();
+    theirs.delete("/step", Version::Any).await.unwrap();
+    soon("the way out", out).await.unwrap().unwrap();
+}

@@ -24,6 +24,8 @@ use crate::request::Multi;
 
 /// What errors call it.
 const VERB: &str = "exit";
+/// How long a member of another system may take for `ready` behind its own node.
+const TIDYING: Duration = Duration::from_millis(500);
 
 /// What a party has that is inside a [`DoubleBarrier`]: a [`Guard`] on its own node, and the way out.
 ///
@@ -310,13 +312,22 @@ impl Leaver {
 
     /// Removes what somebody has left who died as the last one. If it is in use again, nothing is.
     async fn clean_up(&self, children: &Children) {
-        if children.names == [READY] {
-            let ops = Multi::new()
-                .delete(self.dir.child(READY), Version::Any)
-                .delete(&self.dir, Version::Exact(children.stat.version));
-            // Another does the same, or the next to enter will.
-            let _ = self.barrier.conn.multi(ops).await;
+        if children.names != [READY] {
+            return;
         }
+        let (conn, ready) = (&self.barrier.conn, self.dir.child(READY));
+        // A member of another system takes it away in a moment, and fails if another was faster.
+        if let Ok((Some(_), changed)) = look::exists(conn, ready.clone()).await {
+            tokio::select! {
+                _ = changed.told() => return,
+                () = sleep(TIDYING) => {}
+            }
+        }
+        let ops = Multi::new()
+            .delete(ready, Version::Any)
+            .delete(&self.dir, Version::Exact(children.stat.version));
+        // Another does the same, or the next to enter will.
+        let _ = conn.multi(ops).await;
     }
 
     async fn bear(&self, held: &Held, is_here: bool, err: Error) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::path::ZkPath;
 use crate::recipes::held::Held;
+use crate::recipes::look;
 use crate::recipes::passing::{bear, is_over};
 use crate::recipes::token::Token;
 use crate::recipes::wait::recheck;
@@ -239,38 +240,25 @@ impl Shard {
         }
     }
 
-    /// Looks, and if nothing is wanted waits for the next change, or for as long as a watch is trusted.
+    /// Looks, and if nothing is wanted waits until there may be something new.
     /// `true` if a reshard is wanted.
     async fn wait_for_change(&self) -> Result<bool, Error> {
-        match self.wait_by_watches().await {
-            // Without room for them, looks have to do.
-            Err(err) if err.kind() == ErrorKind::TooManyWatches => {
-                let wanted = self.look().await?;
-                if !wanted {
-                    sleep(recheck(&self.held.session)).await;
-                }
-                Ok(wanted)
-            }
-            waited => waited,
-        }
-    }
-
-    async fn wait_by_watches(&self) -> Result<bool, Error> {
         let Facts { base, group, .. } = &*self.facts;
         let conn = &self.held.conn;
-        let (members, groups) = (conn.children_watch(group), conn.children_watch(base));
+        let members = look::children(conn, group.clone());
+        let groups = look::children(conn, base.clone());
         let ((listed, member), (names, other)) = (members.await?, groups.await?);
         if self.is_left(&listed.names)? {
             return Ok(true);
         }
-        // The watch stands, so whatever comes behind this look is told.
+        // A watch stands, so whatever comes behind this look is told.
         let view = View::listed(conn, base, names, Some(group)).await?;
         if view.is_awaited() {
             return Ok(true);
         }
         // Whoever joins a group that stands empty changes nothing at the base.
         let joined = match view.awaiting() {
-            Some(vacant) => match conn.children_watch(&vacant.path).await {
+            Some(vacant) => match look::children(conn, vacant.path.clone()).await {
                 Ok((found, joined)) if Nodes::of(&vacant.path, &found.names)?.is_empty() => {
                     Some(joined)
                 }
@@ -282,13 +270,13 @@ impl Shard {
         };
         let joined = async {
             match joined {
-                Some(joined) => joined.await,
+                Some(joined) => joined.told().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            _ = member => {}
-            _ = other => {}
+            _ = member.told() => {}
+            _ = other.told() => {}
             _ = joined => {}
             () = sleep(recheck(&self.held.session)) => {}
         }
