@@ -67,6 +67,7 @@
 mod compare;
 mod mend;
 mod place;
+mod promote;
 mod quorums;
 mod walk;
 

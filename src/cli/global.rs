@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -73,7 +74,7 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             if though_behind {
                 word = word.though_behind();
             }
-            let made = set.conn.promote_with(quorum, &word).await;
+            let made = promote(&set.conn, quorum, &word).await;
             let told = made.map(|identity| {
                 say(format_args!(
                     "quorum {quorum} is the first now: put it in front of \"{}\" in every \
@@ -93,6 +94,22 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
         Global::Diff(paths) => each(context, paths, Does::Compares).await,
         Global::Repair { apply: false, paths } => each(context, paths, Does::WouldMend).await,
         Global::Repair { apply: true, paths } => each(context, paths, Does::Mends).await,
+    }
+}
+
+/// Makes a quorum the first, and tells people how far the comparison before it is.
+async fn promote(conn: &GlobalConn, quorum: usize, word: &Promotion) -> Result<Identity, Error> {
+    let mut promoting = std::pin::pin!(conn.promote_with(quorum, word));
+    let is_watched = std::io::stderr().is_terminal();
+    loop {
+        match tokio::time::timeout(TOLD_EVERY, &mut promoting).await {
+            Ok(made) => return made,
+            Err(_) if is_watched => {
+                let compared = conn.compared().load(Ordering::Relaxed);
+                say(format_args!("{compared} paths compared with what other mirrors have"));
+            }
+            Err(_) => {}
+        }
     }
 }
 

@@ -50,16 +50,21 @@
 //! ([`GlobalConn::promote_with`]) makes a mirror the first, in a new epoch with a random *term*, and
 //! refuses, without the operator's word for each of it,
 //!
-//! - a mirror that does not answer: it may know of another first;
+//! - a mirror that does not answer: it may know of another first, or have what no other has;
 //! - a chosen quorum that is not complete: what it lacks would be lost;
-//! - with [`Require::AtLeast`](crate::Require::AtLeast), a chosen mirror that was told less than another mirror
-//!   of the same first, as their fences have it on record: it may lack writes that the other has. It need
-//!   not: a fence that a repair, or a race, moved on one mirror alone looks the same. What a first that
-//!   lives has alone is not asked for;
+//! - a chosen mirror that differs from another mirror of the same first, unless it is surely newer wherever
+//!   they differ: it may lack writes that the other has. All of the tree is compared for that; how it is told
+//!   which of two is newer stands under *Fences*. Mirrors that hold the same may each be the first,
+//!   whichever way they came to it. What a first that lives has alone is not asked for;
 //! - two firsts of one epoch, made apart from each other. Their terms tell them apart: where both are seen,
 //!   nothing is written or repaired, until the operator has chosen one.
 //!
-//! It never touches a quorum of another set. If it ends half-way, it is finished by running it again.
+//! Before the last look at what would be lost, the old first and all other mirrors are *stopped*: they get
+//! another name, and whoever asks again learns that they take no writes. So none is answered that was not
+//! seen. Whoever is refused is let go on: nothing has changed then.
+//!
+//! It never touches a quorum of another set. If it ends half-way, quorums may stay stopped; it is finished
+//! by running it again, for the same quorum or another.
 //!
 //! A quorum that comes into a set, and each mirror of a new first, is not *complete* until a repair of the
 //! whole tree has found nothing more to do. It takes writes and is told of them like any other, and each of
@@ -67,7 +72,7 @@
 //! acknowledged write is on every mirror, so each complete one may follow the first with nothing lost.
 //! With [`Require::AtLeast`](crate::Require::AtLeast) it is on so many; a mirror that is not complete then counts only for want of
 //! complete ones, as far as they have said who they are. Promote the one that was told most of the first:
-//! `promote` refuses any other, and says which one that is, as far as mirrors answer.
+//! `promote` refuses any other, and says which one that is, as far as mirrors answer and anybody can know.
 //!
 //! A new access list is the one write that no multi can hold. It is sent when the first has just said that
 //! it still is one, in the same session, and it is asked once more right behind it; calls behind it wait
@@ -97,6 +102,10 @@
 //! A look that goes out along with a write may miss what this process brought there meanwhile. Then only
 //! steps that are bound to what it showed are carried out with it; that there seems to be nothing to do is
 //! looked at again.
+//!
+//! A fence also keeps how far the first was when it was moved last, and which paths were brought there last,
+//! each with how far the first was then. So of two mirrors that differ at a path, one is known to be the
+//! newer as long as it was one of the last eight that its fence moved for, of some 2,000 in all.
 //!
 //! A mirror is up to date at a path when such a write succeeded, and the fence is moved even when there
 //! was nothing to change: only then can nothing older follow. What is known of fences belongs to the
@@ -139,8 +148,8 @@
 //!   again. On the first, between the two times that it is asked who it is, a list may reach a quorum that
 //!   was demoted at that moment; that is told, and a repair undoes it.
 //! - A mirror that was restored from an old backup is believed, but for `promote`, which sees that other
-//!   mirrors were told more: give it no identity (delete `/zkcells/global` there), run `zk global init
-//!   --take-over` and a repair. A first is believed of which no mirror has anything newer on record. Who
+//!   mirrors hold something else: give it no identity (delete `/zkcells/global` there), run `zk global init
+//!   --take-over` and a repair. Where no other mirror answers, nobody can see it. A first is believed of which no mirror has anything newer on record. Who
 //!   had been idle believes a restored first where it lacks nothing of what he writes; whoever asks the
 //!   quorums anew does not.
 //! - Two sets of which one holds a node below the other's, on one quorum, know nothing of each other.
@@ -167,8 +176,10 @@ mod mirror;
 mod options;
 mod owed;
 mod plan;
-mod promote;
+pub(crate) mod promote;
 mod quorum;
+mod record;
+pub(crate) mod remedy;
 mod status;
 mod touched;
 mod who;
@@ -176,7 +187,7 @@ mod write;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -190,13 +201,13 @@ pub use options::GlobalOptions;
 pub use promote::Promotion;
 pub use status::QuorumStatus;
 
-use self::count::Record;
 use self::gate::Gate;
 use self::home::Home;
 use self::identity::Wrong;
 use self::look::Look;
 use self::mirror::Mirror;
 use self::quorum::Quorum;
+use self::remedy::Remedy;
 use super::{Conn, Pending};
 use crate::background::KEEPER;
 use crate::deadline::Deadline;
@@ -261,14 +272,24 @@ struct Shared {
     closed: watch::Sender<Option<Result<(), Error>>>,
     /// Ephemeral nodes that were made here and not deleted here. What they are now, the first knows.
     own: Mutex<HashSet<ZkPath>>,
-    /// How far the first was when it was seen last, and until when nobody can have counted it round since.
-    counted: Mutex<Option<(Record, Deadline)>>,
+    counted: Mutex<Option<Counted>>,
     /// In which epoch the first is one, as far as it is known: that of its sessions.
     epoch: Arc<AtomicU64>,
     /// A hold of the first's name, for as long as anything else is held.
     ground: Mutex<Weak<Hold>>,
+    /// How many paths a promotion has compared so far.
+    compared: AtomicUsize,
     /// Whether nobody else can have made it a set: then it makes itself one.
     begins: bool,
+}
+
+/// How far the first of a term was when it was seen last.
+#[derive(Debug)]
+struct Counted {
+    term: String,
+    count: i64,
+    /// Until when nobody can have counted it round since.
+    until: Deadline,
 }
 
 impl GlobalConn {
@@ -278,7 +299,9 @@ impl GlobalConn {
     ///
     /// With no quorum at all.
     pub fn new(quorums: impl IntoIterator<Item = Arc<dyn Conn>>, options: GlobalOptions) -> Self {
-        let mut quorums = (1..).zip(quorums).map(|(number, conn)| Quorum { number, conn });
+        let remedy = Arc::new(Remedy::of(&options));
+        let quorum = |(number, conn)| Quorum { number, conn, remedy: remedy.clone() };
+        let mut quorums = (1..).zip(quorums).map(quorum);
         let Some(first) = quorums.next() else { panic!("a set has at least one quorum") };
         let mirrors = quorums.map(Mirror::new).collect();
         let home = Home::new(options.home.clone(), options.top.clone());
@@ -299,6 +322,7 @@ impl GlobalConn {
                 counted: Mutex::default(),
                 epoch: Arc::default(),
                 ground: Mutex::default(),
+                compared: AtomicUsize::new(0),
                 begins: false,
             }),
         }
@@ -329,6 +353,11 @@ impl GlobalConn {
     /// The connections to its quorums, the first one first.
     pub fn quorums(&self) -> impl Iterator<Item = &Arc<dyn Conn>> {
         self.shared.quorums().map(|quorum| &quorum.conn)
+    }
+
+    /// How many paths a promotion that is under way has compared.
+    pub(crate) fn compared(&self) -> &AtomicUsize {
+        &self.shared.compared
     }
 
     /// Whether the node at `path` should be on all quorums.
@@ -446,29 +475,22 @@ impl Shared {
     /// Remembers that the first had counted so many writes.
     fn counted(&self, first: &Identity, count: i64) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *counted {
-            Some((before, until)) if before.term == first.term => {
-                before.count = before.count.max(count);
-                *until = Deadline::after(LONG_AGO);
-            }
-            before => {
-                let record = Record { term: first.term.clone(), count };
-                *before = Some((record, Deadline::after(LONG_AGO)));
-            }
-        }
+        let before = counted.take().filter(|before| before.term == first.term);
+        let count = before.map_or(count, |before| before.count.max(count));
+        let until = Deadline::after(LONG_AGO);
+        *counted = Some(Counted { term: first.term.clone(), count, until });
     }
 
     /// What the first counts more than, by the next write.
     fn floor(&self, first: &Identity) -> Option<i64> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let (record, _) = counted.as_ref()?;
-        (record.term == first.term).then_some(record.count)
+        counted.as_ref().filter(|known| known.term == first.term).map(|known| known.count)
     }
 
     /// Whether so little was written since the first was seen last that its count is not in doubt.
     fn knows_the_count(&self) -> bool {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.as_ref().is_some_and(|(_, until)| !until.is_past())
+        counted.as_ref().is_some_and(|known| !known.until.is_past())
     }
 
     /// Ends everything, in bounded time.
@@ -514,11 +536,14 @@ impl Shared {
             return Ok(());
         }
         self.doubt();
-        Err(match own.role {
-            _ if own.set != identity.set => self.first.wrong(&Wrong::Foreign),
-            _ if own.rivals(identity) => self.first.wrong(&Wrong::Two(own.epoch)),
-            Role::Mirror => self.first.wrong(&Wrong::NotFirst(own.epoch)),
-            Role::First => Error::new("identity", "", ErrorKind::NotSent)
+        let wrong = match own {
+            _ if own.set != identity.set => Some(Wrong::Foreign),
+            _ if own.rivals(identity) => Some(Wrong::Two(own.epoch)),
+            _ => own.wrong_as_first(),
+        };
+        Err(match wrong {
+            Some(wrong) => self.first.wrong(&wrong),
+            None => Error::new("identity", "", ErrorKind::NotSent)
                 .with_detail("the epoch of the first has changed meanwhile"),
         })
     }

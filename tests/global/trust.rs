@@ -99,7 +99,7 @@ async fn a_quorum_of_another_set_in_the_place_of_one_takes_no_write() {
 }
 
 /// A quorum with the nodes that another has now, each set as often as there.
-async fn copy(of: &MemoryQuorum) -> MemoryQuorum {
+pub(super) async fn copy(of: &MemoryQuorum) -> MemoryQuorum {
     let (from, quorum) = (of.connect(), MemoryQuorum::new());
     let to = quorum.connect();
     for path in zkcells::tree::walk(&from, "/").await.unwrap() {

@@ -14,13 +14,12 @@
 //! what it holds. If the fences have not moved since before the write was called, that order is as good
 //! as the one above, and the multi can follow at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::Shared;
-use super::carry::{Attempt, Terms};
-use super::count::Record;
+use super::carry::{Attempt, Brought, Terms};
 use super::home::{FenceNo, Home};
 use super::identity::{Identity, Wrong};
 use super::look::{Depth, Found, Freshness, Look, What, look};
@@ -90,18 +89,23 @@ impl<'a> Batch<'a> {
         self.paths.iter().map(Home::fence_of).collect()
     }
 
-    /// Where a mirror has all that the first has, once it was brought there: what was called before is
-    /// there, too.
-    fn agreed(&self, pairs: &[Pair<'_>], depth: Depth) -> Vec<ZkPath> {
-        let whole = pairs.iter().filter(|pair| pair.is_whole(depth)).map(|pair| pair.path);
-        whole.filter(|path| self.wanted.contains(path)).cloned().collect()
+    /// Where a mirror has the data that the first has, once it was brought there, and where it has all:
+    /// there, what was called before is there, too.
+    fn brought(&self, pairs: &[Pair<'_>], depth: Depth) -> Brought {
+        let wanted: HashSet<&ZkPath> = self.wanted.iter().collect();
+        let those = |is_meant: &dyn Fn(&Pair<'_>) -> bool| -> Vec<ZkPath> {
+            let pairs = pairs.iter().filter(|pair| wanted.contains(pair.path));
+            pairs.filter(|pair| is_meant(pair)).map(|pair| pair.path.clone()).collect()
+        };
+        let told = those(&|pair| pair.first.to_mirror().is_none() || pair.first.data.is_some());
+        Brought { told, agreed: those(&|pair| pair.is_whole(depth)) }
     }
 
     /// On which conditions `identity` is written, with what the first held at `moment`.
     fn terms(&self, identity: Identity, fences: Vec<i32>, moment: u64, count: i64) -> Terms<'_> {
         let Batch { shared, job, .. } = self;
-        let record = Record { term: job.identity.term.clone(), count };
-        Terms { shared, identity, fences, moment, record, deadline: job.deadline }
+        let term = job.identity.term.clone();
+        Terms { shared, identity, fences, moment, term, count, deadline: job.deadline }
     }
 }
 
@@ -189,10 +193,12 @@ impl Mirror {
                     batch.paths.extend(more);
                     if batch.paths.len() > PATHS {
                         let err = Error::new("mirror", "", ErrorKind::NotEmpty);
-                        return Err(err.with_detail(
-                            "it has a large tree there that the first has not; see `zk global \
-                             diff`, and run `zk global repair --apply`",
-                        ));
+                        let remedy = &self.quorum.remedy;
+                        return Err(err.with_detail(format!(
+                            "it has a large tree there that the first has not; see {}, and run {}",
+                            remedy.diff(),
+                            remedy.repair()
+                        )));
                     }
                 }
             }
@@ -235,9 +241,9 @@ impl Mirror {
         if !is_current && !batch.wanted.iter().all(|path| plan.changes(path)) {
             return Ok(None);
         }
-        let agreed = batch.agreed(&pairs, job.depth);
+        let brought = batch.brought(&pairs, job.depth);
         let terms = batch.terms(identity, fences, job.moment, count);
-        self.write(held, &agreed, terms, plan).await.map(Some)
+        self.write(held, brought, terms, plan).await.map(Some)
     }
 
     /// With a fresh look at the first, after one at the mirror.
@@ -287,9 +293,9 @@ impl Mirror {
         let pairs: Vec<Pair<'_>> =
             asked.iter().map(|path| pair(batch, path, &first.nodes, &mirror.nodes)).collect();
         let plan = plan(&pairs, depth)?;
-        let agreed = batch.agreed(&pairs, depth);
+        let brought = batch.brought(&pairs, depth);
         let terms = batch.terms(identity, fences, moment, count);
-        self.write(held, &agreed, terms, plan).await
+        self.write(held, brought, terms, plan).await
     }
 
     /// What a look would show if all is as it was and there is no node yet that the first has just

@@ -236,8 +236,10 @@ impl Shared {
         }
         (!differ.is_empty()).then(|| {
             request.error(ErrorKind::Diverged).with_detail(format!(
-                "{}; see `zk global diff`, and mend it by `zk global repair --apply`",
-                differ.join("; ")
+                "{}; see {}, and mend it by {}",
+                differ.join("; "),
+                self.first.remedy.diff(),
+                self.first.remedy.repair()
             ))
         })
     }

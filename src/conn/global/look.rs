@@ -5,10 +5,11 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use super::count::{Record, count_of};
+use super::count::count_of;
 use super::home::{FenceNo, Home};
 use super::identity::Identity;
 use super::quorum::Quorum;
+use super::record::Record;
 use crate::conn::Conn as _;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::identity::{Identity, Wrong};
+use super::remedy::Remedy;
 use crate::conn::Conn;
 use crate::error::{Error, ErrorKind};
 use crate::node::Node;
@@ -13,6 +14,8 @@ use crate::node::Node;
 pub(super) struct Quorum {
     pub(super) number: usize,
     pub(super) conn: Arc<dyn Conn>,
+    /// What people are told to type.
+    pub(super) remedy: Arc<Remedy>,
 }
 
 impl Quorum {
@@ -35,6 +38,7 @@ impl Quorum {
 
     /// The error for a quorum that is not the one that it is used as.
     pub(super) fn wrong(&self, why: &Wrong) -> Error {
+        let why = why.told(&self.remedy);
         Error::new("identity", "", ErrorKind::WrongQuorum).with_detail(format!("{self} {why}"))
     }
 

@@ -305,9 +305,10 @@ impl Shared {
             lack.iter().filter_map(|(index, err)| Some(mirror(index)?.quorum.blame(err))).collect();
         request.error(ErrorKind::NotMirrored).with_detail(format!(
             "the write stands on {}; not on {}; it is brought there while this connection lives, and \
-             after that by `zk global repair --apply`",
+             after that by {}",
             on.join(" and "),
             off.join("; nor on "),
+            self.first.remedy.repair(),
         ))
     }
 }
