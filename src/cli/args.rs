@@ -331,3 +331,38 @@ pub(super) struct GlobalPaths {
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::global::GlobalOptions;
+    use crate::conn::global::remedy::Remedy;
+    use crate::path::ZkPath;
+
+    #[test]
+    fn what_messages_say_to_type_is_understood_and_about_their_cell() {
+        let home = ZkPath::new("/zkcells/safe").unwrap();
+        let remedy = Remedy::of(&GlobalOptions::default().with_home(home));
+        let texts = remedy.texts();
+        let mut typed = 0;
+        for command in texts.iter().flat_map(|text| text.split('`').skip(1).step_by(2)) {
+            let args = Args::try_parse_from(command.split(' '));
+            let Verb::Global(verb) = args.unwrap_or_else(|err| panic!("{command}: {err}")).verb
+            else {
+                panic!("{command}")
+            };
+            let cell = match verb {
+                Global::Init { cell, .. } | Global::Status { cell } => cell,
+                // Without that it would be refused.
+                Global::Promote { cell, old_first_is_gone: true, .. } => cell,
+                Global::Diff(paths) | Global::Repair { paths, apply: true } => {
+                    paths.paths.join(" ").replace("/zk/", "")
+                }
+                _ => panic!("{command}"),
+            };
+            assert_eq!(cell, "safe", "{command}");
+            typed += 1;
+        }
+        assert!(typed > 15, "{typed}");
+    }
+}

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cells::{CellConfig, Cells};
 use crate::conn::Conn as _;
 use crate::conn::dialer;
+use crate::conn::global::remedy::Remedy;
 use crate::conn::global::{
     EmptyFirst, GlobalConn, Identity, InitOptions, Promotion, QuorumStatus, Rejoin, TakeOver,
 };
@@ -78,8 +79,9 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             let told = made.map(|identity| {
                 say(format_args!(
                     "quorum {quorum} is the first now: put it in front of \"{}\" in every \
-                     configuration, then run `zk global repair --apply`",
-                    set.cell.name
+                     configuration, then run {}",
+                    set.cell.name,
+                    set.remedy().repair()
                 ));
                 tell_identity(context, &identity)
             });
@@ -88,7 +90,7 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
         Global::Status { cell } => {
             let set = Set::open(context, &cell)?;
             let all = set.conn.status().await;
-            let told = status(context, &all);
+            let told = status(context, &all, &set.remedy());
             set.done(Ok(told)).await
         }
         Global::Diff(paths) => each(context, paths, Does::Compares).await,
@@ -133,6 +135,11 @@ impl Set {
         Ok(Set { cell, conn })
     }
 
+    /// What people are told to type about it.
+    fn remedy(&self) -> Remedy {
+        Remedy::of(self.conn.options())
+    }
+
     /// Closes it, and ends with what came of it.
     async fn done(self, told: Result<Result<(), Stop>, Error>) -> Result<(), Stop> {
         // A session that cannot be closed ends by itself; the outcome stands.
@@ -169,7 +176,9 @@ struct StatusItem<'a> {
     wrong: Option<String>,
 }
 
-fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
+fn status(context: &mut Context, all: &[QuorumStatus], remedy: &Remedy) -> Result<(), Stop> {
+    let incomplete =
+        format!("not complete: run {}, before it may take the first's place", remedy.repair());
     for one in all {
         let identity = one.identity.as_ref().ok();
         let is_complete = identity.is_none_or(|identity| identity.complete);
@@ -197,9 +206,7 @@ fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
         let state = match item.wrong.as_deref() {
             Some(wrong) => wrong,
             None if is_complete => "ok",
-            None => {
-                "not complete: run `zk global repair --apply`, before it may take the first's place"
-            }
+            None => incomplete.as_str(),
         };
         context
             .out

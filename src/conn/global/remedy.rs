@@ -49,15 +49,25 @@ impl Remedy {
         format!("`zk global {}`", [parts, words].concat().join(" "))
     }
 
-    /// One of each, for a test that types them.
+    /// All that messages say of one quorum, and each command that others are put together of: for a test
+    /// that types what it reads.
     #[cfg(test)]
-    pub(crate) fn all(&self) -> Vec<String> {
-        let words = ["--rejoin", "--take-over", "--empty-first"];
-        let inits = words.iter().map(|word| self.init(&[word]));
-        let words = ["--though-incomplete", "--though-behind", "--over-rivals"];
-        let promotes = words.iter().map(|word| self.promote(2, &[word]));
-        let plain = [self.init(&[]), self.promote(1, &[])];
-        let others = [self.status(), self.diff(), self.repair()];
-        inits.chain(promotes).chain(plain).chain(others).collect()
+    pub(crate) fn texts(&self) -> Vec<String> {
+        use super::identity::Wrong;
+        let wrongs = [
+            Wrong::Missing,
+            Wrong::Unreadable("torn".into()),
+            Wrong::Foreign,
+            Wrong::Older(1, 2),
+            Wrong::Newer(2, 1),
+            Wrong::Two(1),
+            Wrong::Twice,
+            Wrong::NotFirst(1),
+            Wrong::Restored,
+            Wrong::Stopped,
+        ];
+        let commands =
+            [self.init(&[]), self.status(), self.promote(3, &[]), self.diff(), self.repair()];
+        wrongs.iter().map(|wrong| wrong.told(self)).chain(commands).collect()
     }
 }
