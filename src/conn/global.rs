@@ -21,7 +21,7 @@
 //! | ephemeral nodes, sessions, holds, watches, recipes | the first's alone; mirrors need not be there |
 //! | sequential nodes | the first gives the number, mirrors get the name |
 //! | `multi` | atomic on the first; on a mirror its paths come together or one after the other |
-//! | containers, TTL nodes | made as such on mirrors, where each quorum ends them by itself; one that was brought up later is persistent there, as servers do not tell what it was |
+//! | containers, TTL nodes | persistent on mirrors, and deleted there when the first has ended them: by the connection that made them as long as it lives, or by `repair` |
 //! | watches | fire at least once, for changes on the first |
 //!
 //! # Who the quorums are
@@ -175,6 +175,7 @@ mod look;
 mod mirror;
 mod options;
 mod owed;
+mod passing;
 mod plan;
 pub(crate) mod promote;
 mod quorum;
@@ -277,6 +278,8 @@ struct Shared {
     epoch: Arc<AtomicU64>,
     /// A hold of the first's name, for as long as anything else is held.
     ground: Mutex<Weak<Hold>>,
+    /// How many nodes are watched that the first ends by itself.
+    minded: Arc<AtomicUsize>,
     /// How many paths a promotion has compared so far.
     compared: AtomicUsize,
     /// Whether nobody else can have made it a set: then it makes itself one.
@@ -322,6 +325,7 @@ impl GlobalConn {
                 counted: Mutex::default(),
                 epoch: Arc::default(),
                 ground: Mutex::default(),
+                minded: Arc::default(),
                 compared: AtomicUsize::new(0),
                 begins: false,
             }),

@@ -13,6 +13,7 @@ mod identity;
 mod lacking;
 mod lists;
 mod owned;
+mod passing;
 mod pipelines;
 mod promotion;
 mod races;

@@ -27,7 +27,6 @@ use super::mirror::{Held, Mirror};
 use super::plan::{Left, Pair, plan};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::node::Mode;
 use crate::path::ZkPath;
 use crate::pause;
 
@@ -353,7 +352,6 @@ fn pair<'a>(
     if let Some(left) = left {
         left.complete(&mut found);
     }
-    let mode = left.map_or(Mode::Persistent, |left| left.mode);
     let is_list_only = left.is_some_and(|left| left.data.is_none() && left.acl.is_some());
     Pair {
         is_list_only,
@@ -361,6 +359,5 @@ fn pair<'a>(
         path,
         first: found,
         mirror: mirror.get(path).cloned().unwrap_or_default(),
-        mode,
     }
 }

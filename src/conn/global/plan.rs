@@ -16,9 +16,6 @@ use crate::request::MultiOp;
 pub(super) struct Left {
     pub(super) data: Option<(Bytes, Option<i64>)>,
     pub(super) acl: Option<(Vec<Acl>, i32)>,
-    /// How a new node is to live. Servers do not tell it, so who was not there makes a persistent
-    /// one.
-    pub(super) mode: Mode,
 }
 
 impl Left {
@@ -44,7 +41,6 @@ pub(super) struct Pair<'a> {
     pub(super) path: &'a ZkPath,
     pub(super) first: Found,
     pub(super) mirror: Found,
-    pub(super) mode: Mode,
     /// Whether it may be left open what its data is, where that may not be read: who set the access
     /// list alone may have shut himself out.
     pub(super) is_list_only: bool,
@@ -162,12 +158,8 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
                 let data = pair.first.data.clone().ok_or_else(|| unreadable(pair.path, "data"))?;
                 let acl =
                     pair.first.acl.clone().ok_or_else(|| unreadable(pair.path, "access list"))?;
-                let mode = match pair.mode {
-                    Mode::TtlSequential(ttl) => Mode::Ttl(ttl),
-                    Mode::PersistentSequential => Mode::Persistent,
-                    mode => mode,
-                };
-                let options = CreateOptions::from(mode).with_acl(acl);
+                // Whatever it is on the first: only that one ends it.
+                let options = CreateOptions::from(Mode::Persistent).with_acl(acl);
                 made.entry(level).or_default().push(MultiOp::Create { path, data, options });
             }
         }
@@ -209,14 +201,7 @@ mod tests {
     fn of(first: Found, mirror: Found) -> Result<Plan, Error> {
         let path = ZkPath::new("/a").unwrap();
         plan(
-            &[Pair {
-                path: &path,
-                first,
-                mirror,
-                mode: Mode::Persistent,
-                is_list_only: false,
-                is_locked: false,
-            }],
+            &[Pair { path: &path, first, mirror, is_list_only: false, is_locked: false }],
             Depth::All,
         )
     }
@@ -294,14 +279,7 @@ mod tests {
                     true => (Found::default(), there(0, "")),
                     false => (there(0, ""), Found::default()),
                 };
-                Pair {
-                    path,
-                    first,
-                    mirror,
-                    mode: Mode::Persistent,
-                    is_list_only: false,
-                    is_locked: false,
-                }
+                Pair { path, first, mirror, is_list_only: false, is_locked: false }
             })
             .collect();
         let plan = plan(&pairs, Depth::All).unwrap();

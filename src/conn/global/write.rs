@@ -124,6 +124,9 @@ impl Shared {
             }
             let before = stats(before).await;
             let outcome = answered.outcome(&shared, &request, &steps, &before);
+            for path in outcome.passing {
+                shared.mind(path);
+            }
             // Servers before 3.8.2 do not tell it in a multi; it is read while mirrors are at work.
             let reply = async {
                 let created = stats(created).await;
