@@ -171,6 +171,7 @@ mod guard;
 mod home;
 mod identity;
 mod init;
+mod inside;
 mod look;
 mod mirror;
 mod options;

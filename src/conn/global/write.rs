@@ -20,7 +20,6 @@ use super::{Busy, Shared, who};
 use crate::background::KEEPER;
 use crate::conn::{Conn as _, Responder};
 use crate::error::{Error, ErrorKind};
-use crate::node::Mode;
 use crate::path::ZkPath;
 use crate::request::{MAX_REQUEST, MultiOp, Op, Read, Reply, Request};
 
@@ -150,40 +149,6 @@ impl Shared {
         };
         // Without a thread the responder is dropped, and tells it.
         let _ = KEEPER.spawn(work);
-    }
-
-    /// Refuses what is not in the tree of this set. What that tree stands on may be made, as otherwise
-    /// nobody could.
-    pub(super) fn check_inside(&self, request: &Request) -> Result<(), Error> {
-        let is_allowed = |path: &ZkPath, mode: Option<Mode>| {
-            let is_ground = self.home.is_above(path) && mode == Some(Mode::Persistent);
-            self.home.is_inside(path) || is_ground
-        };
-        let outside = match &request.op {
-            Op::Session | Op::Sync => None,
-            Op::Multi(steps) => steps.iter().find_map(|step| {
-                let mode = match step {
-                    MultiOp::Create { options, .. } => Some(options.mode),
-                    _ => None,
-                };
-                (!is_allowed(step.path(), mode)).then(|| step.path())
-            }),
-            Op::ReadMany(reads) => {
-                reads.iter().map(Read::path).find(|path| !is_allowed(path, None))
-            }
-            Op::Create { options, .. } => {
-                (!is_allowed(&request.path, Some(options.mode))).then_some(&request.path)
-            }
-            _ => (!is_allowed(&request.path, None)).then_some(&request.path),
-        };
-        match outside {
-            None => Ok(()),
-            Some(path) => {
-                let err = Error::new(request.op.name(), path, ErrorKind::BadPath);
-                let top = self.home.top();
-                Err(err.with_detail(format!("this set of quorums holds {top}, and nothing else")))
-            }
-        }
     }
 
     /// Refuses what could be written on the first and not on the mirrors, and what is not the user's.
