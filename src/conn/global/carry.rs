@@ -152,7 +152,7 @@ impl Mirror {
                 }
                 Ok(None)
             }
-            Ok(_) => Err(odd()),
+            Ok(_) => Err(Error::odd("mirror", "")),
             Err(err) => {
                 held.iter_mut().for_each(|(_, fence)| fence.forget());
                 let op = err.index().and_then(|index| chunk.get(index.checked_sub(first)?));
@@ -176,7 +176,7 @@ impl Mirror {
                 // If it is another node by now, this was not meant for it.
                 Ok(Reply::Stat(stat)) if stat.czxid == there.czxid => {}
                 Ok(Reply::Stat(_)) => return Ok(Some(Attempt::Conflict)),
-                Ok(_) => return Err(odd()),
+                Ok(_) => return Err(Error::odd("mirror", "")),
                 Err(err) => return self.refused(err, None, ends).await.map(Some),
             }
         }
@@ -211,7 +211,7 @@ impl Mirror {
                 let asked = Op::Children(LeaveWatch::No);
                 let names = match self.call(asked, path, ends.deadline).await {
                     Ok(Reply::Children(children, _)) => children.names,
-                    Ok(_) => return Err(odd()),
+                    Ok(_) => return Err(Error::odd("mirror", "")),
                     Err(err) if err.kind() == ErrorKind::NoNode => Vec::new(),
                     Err(err) => return Err(err),
                 };
@@ -300,9 +300,4 @@ fn chunks(ops: Vec<MultiOp>) -> Vec<Vec<MultiOp>> {
         }
     }
     chunks
-}
-
-fn odd() -> Error {
-    Error::new("mirror", "", ErrorKind::Unexpected)
-        .with_detail("the connection answered another question")
 }

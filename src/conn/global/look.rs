@@ -122,12 +122,12 @@ pub(super) fn look(
         if let Some(synced) = synced {
             synced.await?;
         }
-        let Reply::Many(found) = many.await? else { return Err(odd()) };
+        let Reply::Many(found) = many.await? else { return Err(Error::odd("look", "")) };
         let mut found = found.into_iter();
         let identity = match found.next() {
             Some(Ok(ReadReply::Node(node))) => quorum.identity(Ok(node)),
             Some(Err(err)) => quorum.identity(Err(err)),
-            _ => return Err(odd()),
+            _ => return Err(Error::odd("look", "")),
         };
         let identity = identity.map(|(identity, _)| identity);
         let mut look = Look::of(identity);
@@ -137,7 +137,7 @@ pub(super) fn look(
                 // Whoever has no identity has none.
                 Some(Err(err)) if err.kind() == ErrorKind::NoNode => {}
                 Some(Err(err)) => return Err(err),
-                _ => return Err(odd()),
+                _ => return Err(Error::odd("look", "")),
             }
         }
         for number in fences {
@@ -149,7 +149,7 @@ pub(super) fn look(
                 // Whoever has an identity has fences, unless somebody deleted them.
                 Some(Err(err)) if err.kind() == ErrorKind::NoNode => {}
                 Some(Err(err)) => return Err(err),
-                _ => return Err(odd()),
+                _ => return Err(Error::odd("look", "")),
             }
         }
         for path in &paths {
@@ -157,7 +157,7 @@ pub(super) fn look(
             match found.next() {
                 Some(Ok(ReadReply::Exists(stat))) => node.stat = stat,
                 Some(Err(err)) => return Err(err),
-                _ => return Err(odd()),
+                _ => return Err(Error::odd("look", "")),
             }
             if depth == Depth::All {
                 match found.next() {
@@ -167,17 +167,17 @@ pub(super) fn look(
                     Some(Err(err)) if err.kind() == ErrorKind::NoNode => node.stat = None,
                     Some(Err(err)) if err.kind() == ErrorKind::NoAuth => {}
                     Some(Err(err)) => return Err(err),
-                    _ => return Err(odd()),
+                    _ => return Err(Error::odd("look", "")),
                 }
             }
             look.nodes.insert(path.clone(), node);
         }
         for (path, acl) in paths.iter().zip(acls) {
             let acl = match acl.await {
-                Ok(Reply::Acl(acl, _)) => Some(acl).filter(|acl| !acl.iter().any(is_hidden)),
+                Ok(Reply::Acl(acl, _)) => Some(acl).filter(|acl| !acl.iter().any(Acl::is_hidden)),
                 Err(err) if matches!(err.kind(), ErrorKind::NoNode | ErrorKind::NoAuth) => None,
                 Err(err) => return Err(err),
-                Ok(_) => return Err(odd()),
+                Ok(_) => return Err(Error::odd("look", "")),
             };
             if let Some(node) = look.nodes.get_mut(path) {
                 node.acl = acl;
@@ -185,14 +185,4 @@ pub(super) fn look(
         }
         Ok(look)
     }
-}
-
-/// Whether servers keep the hash of a password from us: they do from who may not set the list.
-fn is_hidden(entry: &Acl) -> bool {
-    entry.scheme == "digest" && entry.id.ends_with(":x")
-}
-
-fn odd() -> Error {
-    Error::new("look", "", ErrorKind::Unexpected)
-        .with_detail("the connection answered another question")
 }

@@ -1,6 +1,6 @@
 //! What has to be written on a mirror so that it holds what the first holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -170,13 +170,8 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// Whether two access lists grant the same; their order does not matter.
-pub(super) fn same(one: &[Acl], other: Option<&[Acl]>) -> bool {
-    let set = |acl: &[Acl]| -> BTreeSet<(u32, String, String)> {
-        let entries = acl.iter();
-        entries.map(|a| (a.perms.bits(), a.scheme.clone(), a.id.clone())).collect()
-    };
-    other.is_some_and(|other| set(one) == set(other))
+fn same(one: &[Acl], other: Option<&[Acl]>) -> bool {
+    other.is_some_and(|other| Acl::granted(one) == Acl::granted(other))
 }
 
 fn unreadable(path: &ZkPath, what: &str) -> Error {

@@ -85,18 +85,22 @@ pub(super) async fn ask(
         reads.extend(fences.iter().map(|number| Read::Get(shared.home.fence(*number))));
         let mut request = Request::new(Op::ReadMany(reads), home.clone());
         request.deadline = deadline;
-        let Reply::Many(found) = quorum.conn.call(request).await? else { return Err(odd()) };
+        let Reply::Many(found) = quorum.conn.call(request).await? else {
+            return Err(Error::odd("identity", ""));
+        };
         let mut found = found.into_iter();
         let (identity, version) = match found.next() {
             Some(Ok(ReadReply::Node(node))) => quorum.identity(Ok(node))?,
-            Some(Err(err)) => return quorum.identity(Err(err)).and(Err(odd())),
-            _ => return Err(odd()),
+            Some(Err(err)) => {
+                return quorum.identity(Err(err)).and(Err(Error::odd("identity", "")));
+            }
+            _ => return Err(Error::odd("identity", "")),
         };
         let names = match found.next() {
             Some(Ok(ReadReply::Children(names))) => names,
             Some(Err(err)) if err.kind() == ErrorKind::NoNode => continue,
             Some(Err(err)) => return Err(err),
-            _ => return Err(odd()),
+            _ => return Err(Error::odd("identity", "")),
         };
         let Some(Ok(ReadReply::Node(counter))) = found.next() else { continue };
         if !Home::is_named(&identity, &names) {
@@ -131,11 +135,6 @@ pub(super) async fn is(
 ) -> Result<(Identity, i32), Error> {
     let told = ask(shared, quorum, Ask::Identity, Freshness::AsItIs, deadline).await?;
     Ok((told.identity, told.version))
-}
-
-fn odd() -> Error {
-    Error::new("identity", "", ErrorKind::Unexpected)
-        .with_detail("the connection answered another question")
 }
 
 /// The first, if it is one.
