@@ -174,6 +174,7 @@ mod init;
 mod inside;
 mod look;
 mod mirror;
+mod needs;
 mod options;
 mod owed;
 mod passing;

@@ -22,7 +22,7 @@ use super::Shared;
 use super::carry::{Attempt, Brought, Terms};
 use super::home::{FenceNo, Home};
 use super::identity::{Identity, Wrong};
-use super::look::{Depth, Found, Freshness, Look, What, look};
+use super::look::{Depth, Found, Freshness, Look, What, look, look_at_one};
 use super::mirror::{Held, Mirror};
 use super::plan::{Left, Pair, plan};
 use crate::deadline::Deadline;
@@ -261,6 +261,7 @@ impl Mirror {
             paths: &asked,
             depth: Depth::All,
             freshness: Freshness::AsItIs,
+            session: None,
             deadline: job.deadline,
         };
         let (mirror, depth) = match seen {
@@ -279,7 +280,8 @@ impl Mirror {
         }
         let moment = shared.tick();
         let what = What { fences: &[], freshness: Freshness::Synced, ..what };
-        let first = look(&shared.first, what).await.map_err(|err| shared.first.told(err))?;
+        let first = look_at_one(&shared.first, what).await;
+        let first = first.map_err(|err| shared.first.told(err))?;
         shared.still_first(&first, &job.identity)?;
         let Some(count) = first.count else {
             return Err(shared.first.wrong(&Wrong::Unreadable("its counter is gone".into())));

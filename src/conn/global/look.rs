@@ -15,6 +15,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::{Acl, Stat};
 use crate::path::ZkPath;
+use crate::pause;
 use crate::request::{Op, Read, ReadReply, Reply, Request};
 
 /// What a quorum holds at one path, as far as it was asked for and may be read.
@@ -83,7 +84,25 @@ pub(super) struct What<'a> {
     pub(super) paths: &'a [ZkPath],
     pub(super) depth: Depth,
     pub(super) freshness: Freshness,
+    /// The session in which it is asked; `None`: whichever there is, and perhaps two.
+    pub(super) session: Option<i64>,
     pub(super) deadline: Deadline,
+}
+
+/// As [`look`], all of it in one session: a quorum that comes back empty has none of those that it had. So
+/// what the look shows is of the quorum whose identity it shows, also where it takes several requests.
+pub(super) async fn look_at_one(quorum: &Quorum, what: What<'_>) -> Result<Look, Error> {
+    for round in 0.. {
+        pause::after(round, what.deadline.remaining()).await;
+        let session = quorum.session(what.home.path(), what.deadline).await?;
+        let seen = look(quorum, What { session: Some(session), ..what }).await;
+        let why = seen.as_ref().map_or_else(Some, |look| look.identity.as_ref().err());
+        let is_over = why.is_some_and(|err| err.kind() == ErrorKind::SessionExpired);
+        if !is_over || what.deadline.is_past() {
+            return seen;
+        }
+    }
+    Err(Error::new("look", "", ErrorKind::Timeout))
 }
 
 /// Looks at `quorum`. All requests are queued before this returns, in an order that makes a fence
@@ -94,7 +113,7 @@ pub(super) fn look(
 ) -> impl Future<Output = Result<Look, Error>> + Send + use<> {
     let call = |op: Op, path: &ZkPath| {
         let mut request = Request::new(op, path.clone());
-        request.deadline = what.deadline;
+        (request.deadline, request.session) = (what.deadline, what.session);
         quorum.conn.call(request)
     };
     let home = what.home.path();

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use super::identity::{Identity, Wrong};
 use super::remedy::Remedy;
 use crate::conn::Conn;
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::Node;
+use crate::path::ZkPath;
+use crate::request::{Op, Reply, Request};
 
 /// A quorum of a set, counted from 1; the first is number 1.
 #[derive(Clone, Debug)]
@@ -34,6 +37,16 @@ impl Quorum {
     pub(super) fn told(&self, err: Error) -> Error {
         let detail = self.blame(&err);
         err.with_detail(detail)
+    }
+
+    /// The session in which it is asked now.
+    pub(super) async fn session(&self, home: &ZkPath, deadline: Deadline) -> Result<i64, Error> {
+        let mut asked = Request::new(Op::Session, home.clone());
+        asked.deadline = deadline;
+        match self.conn.call(asked).await? {
+            Reply::Session(session) => Ok(session.id()),
+            _ => Err(Error::odd("session", home)),
+        }
     }
 
     /// The error for a quorum that is not the one that it is used as.

@@ -148,6 +148,7 @@ impl Answered {
                     let data = Some((data.clone(), stat.map(|stat| stat.czxid)));
                     let acl = Some((options.acl.clone(), 0));
                     left.insert(path.clone(), Left { data, acl });
+                    shared.own().remove(path);
                     let ends = options.mode == Mode::Container || options.mode.ttl().is_some();
                     if ends && shared.home.is_mirrored(path) {
                         passing.insert(path.clone());
@@ -238,4 +239,15 @@ pub(super) async fn stats(
         _ => None,
     });
     there.collect()
+}
+
+/// The same, of each that was asked by itself.
+pub(super) async fn stats_each(asked: Vec<(ZkPath, Pending<Reply>)>) -> BTreeMap<ZkPath, Stat> {
+    let mut there = BTreeMap::new();
+    for (path, asked) in asked {
+        if let Ok(Reply::Exists(Some(stat), _)) = asked.await {
+            there.insert(path, stat);
+        }
+    }
+    there
 }

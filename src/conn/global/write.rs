@@ -8,20 +8,20 @@ use tokio::sync::mpsc;
 
 use super::bring::Job;
 use super::count::{count, is_behind};
-use super::gate::Chosen;
 use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
 use super::home::Home;
 use super::identity::{Identity, Wrong};
 use super::look::{Freshness, Look, What, look};
+use super::needs::Chosen;
 use super::owed::Debt;
-use super::touched::{Answered, Touched, stats};
+use super::touched::{Answered, Touched, stats, stats_each};
 use super::who::Agreed;
 use super::{Busy, Shared, who};
 use crate::background::KEEPER;
 use crate::conn::{Conn as _, Responder};
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
-use crate::request::{MAX_REQUEST, MultiOp, Op, Read, Reply, Request};
+use crate::request::{LeaveWatch, MAX_REQUEST, MultiOp, Op, Read, Reply, Request};
 
 impl Shared {
     /// Sends a write to the first, in its turn, and sees to the mirrors.
@@ -44,21 +44,21 @@ impl Shared {
             (call.deadline, call.session) = (request.deadline, request.session);
             self.first.conn.call(call)
         };
-        let exist = |paths: &[ZkPath]| {
-            let reads = paths.iter().cloned().map(Read::Exists).collect();
-            let asked = paths.first().map(|path| call(Op::ReadMany(reads), path));
-            (paths.to_vec(), asked)
-        };
-        // What was ephemeral is the first's alone, also when it ends; of others nobody need ask.
-        let own: Vec<ZkPath> = {
+        // What was ephemeral is the first's alone, also when it ends; of others nobody need ask. One by one:
+        // of many reads in one call, some would leave behind the write.
+        let before: Vec<_> = {
             let own = self.own();
-            touched.deleted.iter().filter(|path| own.contains(*path)).cloned().collect()
+            let own = touched.deleted.iter().filter(|path| own.contains(*path));
+            own.map(|path| (path.clone(), call(Op::Exists(LeaveWatch::No), path))).collect()
         };
-        let before = exist(&own);
         let floor = self.floor(&first);
         let answer = first_answer(self.clone(), &request, &steps, &first, floor.unwrap_or(0));
         let paths: Vec<ZkPath> = touched.paths.iter().cloned().collect();
-        let created = exist(&touched.created);
+        let created = {
+            let reads = touched.created.iter().cloned().map(Read::Exists).collect();
+            let asked = touched.created.first().map(|path| call(Op::ReadMany(reads), path));
+            (touched.created.clone(), asked)
+        };
         let fences: BTreeSet<_> = paths.iter().map(Home::fence_of).collect();
         let fences: Vec<_> = fences.into_iter().collect();
         let what = What {
@@ -67,6 +67,7 @@ impl Shared {
             paths: &paths,
             depth: touched.depth,
             freshness: Freshness::AsItIs,
+            session: None,
             deadline: request.deadline,
         };
         let is_foreseen = !paths.is_empty() && touched.numbered.is_empty();
@@ -121,7 +122,7 @@ impl Shared {
             if let Some(count) = count {
                 shared.counted(&first, count);
             }
-            let before = stats(before).await;
+            let before = stats_each(before).await;
             let outcome = answered.outcome(&shared, &request, &steps, &before);
             for path in outcome.passing {
                 shared.mind(path);
