@@ -22,6 +22,7 @@ mod repairs;
 mod stopped;
 mod tokens;
 mod tree;
+mod trips;
 mod trust;
 mod writes;
 

@@ -171,7 +171,7 @@ impl Mirror {
             let attempt = match at_once {
                 Some(attempt) => attempt,
                 None => {
-                    // What was only assumed, or is outdated, is not good enough for this.
+                    // What was only assumed, or is behind us, is not good enough for this.
                     let seen =
                         seen.filter(|seen| !seen.fences.is_empty() && is_current(&held, seen));
                     self.afresh(&batch, &mut held, seen).await?
@@ -328,11 +328,12 @@ impl Mirror {
     }
 }
 
-/// Whether no fence that is held has moved since a look, as far as we know.
+/// Whether we have moved no fence that is held behind a look, as far as we know.
 fn is_current(held: &Held<'_>, seen: &Look) -> bool {
-    held.iter().all(|(number, fence)| {
-        let now = fence.now();
-        now.is_some() && seen.fences.get(number).copied().or(now) == now
+    held.iter().all(|(number, fence)| match (seen.fences.get(number), fence.now()) {
+        // What others did before it, it shows.
+        (Some(seen), Some(now)) => seen.wrapping_sub(now) >= 0,
+        (seen, now) => seen.or(now.as_ref()).is_some(),
     })
 }
 
