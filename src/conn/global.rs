@@ -505,9 +505,11 @@ impl Shared {
         // Whatever is under way then ends with its sessions.
         let _ = tokio::time::timeout(FAREWELL, busy.wait_for(|busy| *busy == 0)).await;
         self.clear();
-        self.is_dropped.store(true, Ordering::SeqCst);
+        // Whoever was faster has said it.
+        if !self.is_dropped.swap(true, Ordering::SeqCst) {
+            self.warn_of_debts();
+        }
         self.news.send_modify(|()| {});
-        self.warn_of_debts();
         let closing = self.quorums().map(|quorum| {
             let (close, quorum) = (quorum.conn.close(), quorum.clone());
             async move {
