@@ -1,6 +1,8 @@
 //! What a mirror lacks that is to be the first: answered writes are not lost without the operator's word, and
 //! nobody is refused for nothing.
 
+use support::random::{random, rounds};
+
 use super::*;
 
 /// A path beside `path` that has the same fence: FNV-1a, as the set has it.
@@ -243,4 +245,111 @@ async fn a_mirror_that_is_not_complete_holds_nobody_up_with_what_it_lacks() {
     let err = is_refused(&restored.conn, 2, "differ at /a").await;
     assert!(err.to_string().contains("not complete"), "{err}");
     set.another().conn.promote(2).await.unwrap();
+}
+
+/// What may be at a node, as its only writer was told; `None` where there is none.
+#[derive(Debug, Default)]
+struct Told {
+    /// The last write that was answered, and those behind it that stand on the first.
+    may_be: Vec<Option<String>>,
+}
+
+/// Somebody who writes once, to the quorums that he knows of, one of which may be away, and dies.
+async fn writes_once(
+    quorums: &[MemoryQuorum; 3],
+    node: &str,
+    told: &mut Told,
+    data: String,
+    random: &mut fastrand::Rng,
+) {
+    let (known, require) = [
+        (&[0, 1][..], Require::All),
+        (&[0, 2], Require::All),
+        (&[0, 1, 2], Require::All),
+        (&[0, 1, 2], Require::AtLeast(1)),
+        (&[0, 1, 2], Require::AtLeast(1)),
+    ][random.usize(..5)];
+    let lines: Vec<_> = known.iter().map(|index| Arc::new(quorums[*index].connect())).collect();
+    let conns = lines.iter().map(|line| line.clone() as Arc<dyn Conn>);
+    let conn = Arc::new(GlobalConn::new(conns, GlobalOptions::default().with_require(require)));
+    conn.create("/warm", "", Mode::Ephemeral).await.unwrap();
+    conn.delete("/warm", Version::Any).await.unwrap();
+    // It is away only once all is known, so that the write itself is not refused.
+    conn.set_acl("/known", Acl::open(), Version::Any).await.unwrap();
+    conn.settled().await;
+    let away = random.usize(..5);
+    if let Some(line) = lines.get(away).filter(|_| away > 0) {
+        line.lose_connection();
+    }
+    let conn = Within::new(conn, Duration::from_millis(40));
+    let (wanted, answer) = match random.u32(..4) {
+        0 => (None, conn.delete(node, Version::Any).await),
+        1 => {
+            let create = conn.create(node, &data, Mode::Persistent).await;
+            (Some(data), create.map(drop))
+        }
+        _ => {
+            let set = conn.set(node, &data, Version::Any).await;
+            (Some(data), set.map(drop))
+        }
+    };
+    match answer.map_err(|err| err.kind()) {
+        Ok(()) => told.may_be = vec![wanted],
+        Err(ErrorKind::NotMirrored) => told.may_be.push(wanted),
+        Err(ErrorKind::NotSent | ErrorKind::NoNode | ErrorKind::NodeExists) => {}
+        Err(kind) => panic!("{kind}"),
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_made_the_first_without_a_word_has_all_that_was_answered() {
+    let mut random = random("lacking");
+    let (mut made, mut refused) = (0, 0);
+    for round in 0..rounds(8, 1000) {
+        let set = Set::new(GlobalOptions::default()).await;
+        let nodes = ["/a".to_string(), neighbour("/a"), "/b".into(), "/c".into()];
+        for node in nodes.iter().map(String::as_str).chain(["/known"]) {
+            set.conn.create(node, "0", Mode::Persistent).await.unwrap();
+        }
+        let start = || Told { may_be: vec![Some("0".into())] };
+        let mut told: Vec<Told> = nodes.iter().map(|_| start()).collect();
+        let mut quorums = set.quorums.clone();
+        let (restored, mut backup) = (1 + random.usize(..2), None);
+        for step in 1..random.usize(4..14) {
+            match (random.u32(..16), backup.take()) {
+                (0, None) => backup = Some(trust::copy(&quorums[restored]).await),
+                (0..4, Some(backup)) => quorums[restored] = backup,
+                (_, kept) => {
+                    backup = kept;
+                    let which = random.usize(..nodes.len());
+                    let (node, told) = (&nodes[which], &mut told[which]);
+                    writes_once(&quorums, node, told, step.to_string(), &mut random).await;
+                }
+            }
+        }
+        let ops = Set::over(quorums, GlobalOptions::default());
+        let number = 2 + random.usize(..2);
+        if let Err(err) = soon("an answer", ops.conn.promote(number)).await {
+            assert_eq!(err.kind(), ErrorKind::WrongQuorum, "round {round}: {err}");
+            let mut differs = false;
+            for node in &nodes {
+                let [_, second, third] = ops.data(node).await;
+                differs |= second != third;
+            }
+            assert!(differs, "round {round}: refused for nothing: {err}");
+            refused += 1;
+            continue;
+        }
+        made += 1;
+        for (node, told) in nodes.iter().zip(&told) {
+            let [_, second, third] = ops.data(node).await;
+            let [own, other] = if number == 2 { [second, third] } else { [third, second] };
+            // What the only mirror that had it has lost, nobody can miss.
+            let is_lost = told.may_be.contains(&other) && !told.may_be.contains(&own);
+            let what = format!("round {round}: {node} on quorum {number}");
+            assert!(!is_lost, "{what}: {own:?}, and {other:?} on the other: {told:?}");
+        }
+    }
+    println!("lacking: {made} made the first, {refused} refused");
+    assert!(made > 0 && refused > 0, "{made} made the first, {refused} refused");
 }
