@@ -256,7 +256,8 @@ pub(super) enum Global {
         /// The cell, such as global or /zk/global
         #[arg(default_value = "global")]
         cell: String,
-        /// Take quorums in again that missed a promotion; `repair` then deletes what only they have
+        /// Take quorums in again that missed a promotion, or were stopped by one that went no further;
+        /// `repair` then deletes what only they have
         #[arg(long)]
         rejoin: bool,
         /// Let a quorum that holds nothing be the first of a new set; `repair` then deletes what the
@@ -269,6 +270,10 @@ pub(super) enum Global {
         take_over: bool,
     },
     /// Make a mirror the first, when the first is gone for good
+    ///
+    /// What it lacks of what other mirrors have is found out by comparing all of the tree: seconds for
+    /// 100,000 nodes. If it may lack something, nothing is changed. All other quorums take no writes before
+    /// it is the first; if that is interrupted, do it again, for this quorum or another.
     Promote {
         /// The cell, such as global or /zk/global
         cell: String,
@@ -283,7 +288,8 @@ pub(super) enum Global {
         /// The chosen quorum may lack some of the tree; that is lost
         #[arg(long)]
         though_incomplete: bool,
-        /// The chosen quorum may lack writes that another mirror has; those are lost
+        /// The chosen quorum may lack writes that another mirror has; those are lost, and nothing is
+        /// compared
         #[arg(long)]
         though_behind: bool,
         /// Of two that were made the first apart from each other this one is right; what was written
