@@ -73,13 +73,14 @@ async fn promote(set: &GlobalConn, number: usize, word: &Promotion) -> Result<Id
     let by = Deadline::after(COMPARED_FOR);
     let mut promoting = set.promotion(number, word).await?;
     // Before anybody is stopped, so that whoever is refused has cost nothing.
-    if let Err(err) = compare(set, &mut promoting, by).await {
-        return Err(promoting.give_up(err).await);
-    }
+    let settled = match compare(set, &mut promoting, When::WhileTheyWrite, by).await {
+        Ok(settled) => settled,
+        Err(err) => return Err(promoting.give_up(err).await),
+    };
     let outcome = match promoting.stop().await {
-        Ok(false) => Ok(()),
+        Ok(false) if settled => Ok(()),
         // Writes that were on their way came to somebody.
-        Ok(true) => compare(set, &mut promoting, by).await,
+        Ok(_) => compare(set, &mut promoting, When::NobodyWrites, by).await.map(drop),
         Err(err) => Err(err),
     };
     match outcome {
@@ -88,29 +89,44 @@ async fn promote(set: &GlobalConn, number: usize, word: &Promotion) -> Result<Id
     }
 }
 
-/// Compares the chosen quorum with all other mirrors of its first.
+/// When quorums are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// What changes whenever it is looked at is left for later.
+    WhileTheyWrite,
+    NobodyWrites,
+}
+
+/// Compares the chosen quorum with all other mirrors of its first. Returns whether all was compared.
 ///
 /// # Errors
 ///
 /// When it may lack something, or that cannot be told.
-async fn compare(set: &GlobalConn, promoting: &mut Promoting, by: Deadline) -> Result<(), Error> {
-    let Some(chosen) = promoting.chosen().cloned() else { return Ok(()) };
+async fn compare(
+    set: &GlobalConn,
+    promoting: &mut Promoting,
+    when: When,
+    by: Deadline,
+) -> Result<bool, Error> {
+    let Some(chosen) = promoting.chosen().cloned() else { return Ok(true) };
     set.compared().store(0, Ordering::Relaxed);
-    let mut before = 0;
+    let mut is_whole = true;
     for (number, other) in promoting.others() {
-        before = with(set, promoting, (&chosen, number, other), before, by).await?;
+        is_whole &= with(set, promoting, (&chosen, number, other), when, by).await?;
     }
-    Ok(())
+    Ok(is_whole)
 }
 
-/// Compares the chosen quorum with one of them; returns how many paths were compared so far.
+/// Compares the chosen quorum with one of them.
 async fn with(
     set: &GlobalConn,
     promoting: &mut Promoting,
     (chosen, number, other): (&Arc<dyn Conn>, usize, Arc<dyn Conn>),
-    before: usize,
+    when: When,
     by: Deadline,
-) -> Result<usize, Error> {
+) -> Result<bool, Error> {
+    let before = set.compared().load(Ordering::Relaxed);
+    let mut is_whole = true;
     let pair = GlobalConn::new([chosen.clone(), other], set.options().clone());
     let top = &set.options().top;
     let mut work = diff(&Arc::new(pair), top)?;
@@ -129,6 +145,12 @@ async fn with(
         };
         let difference = match next {
             None => break,
+            Some(Err(err))
+                if err.kind() == ErrorKind::Contended && when == When::WhileTheyWrite =>
+            {
+                is_whole = false;
+                continue;
+            }
             Some(Err(err)) => return Err(promoting.unknown(number, &err)),
             Some(Ok(difference)) => difference,
         };
@@ -144,8 +166,9 @@ async fn with(
             break;
         }
     }
+    set.compared().store(before + work.progress().compared, Ordering::Relaxed);
     match lacking.is_empty() {
-        true => Ok(before + work.progress().compared),
+        true => Ok(is_whole),
         false => Err(promoting.refusal(number, &lacking)),
     }
 }

@@ -179,3 +179,78 @@ async fn a_mirror_that_stayed_stopped_comes_in_again_behind_the_first_that_there
     }
     set.everywhere("/a", "3").await;
 }
+
+#[tokio::test]
+async fn of_two_who_promote_at_once_one_lets_nothing_go_on_that_the_other_has_stopped() {
+    let set = Set::new(GlobalOptions::default().with_require(Require::AtLeast(1))).await;
+    set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+    set.conn.settled().await;
+    // One has stopped all others when the chosen quorum fails it, and gives up at the worst moment.
+    let one = TappedSet::over(set.quorums.clone(), Duration::from_secs(10));
+    let (came, go, mut syncs) = (Arc::new(Notify::new()), Arc::new(Notify::new()), 0);
+    let (told, waits) = (came.clone(), go.clone());
+    let has_stopped = Arc::new(AtomicUsize::new(0));
+    let stopped = has_stopped.clone();
+    one.taps[2].hook(move |request| {
+        stopped.fetch_add(usize::from(is_change(request)), Ordering::SeqCst);
+        None
+    });
+    one.taps[1].hook(move |request| {
+        let is_look = matches!(request.op, Op::Sync) && has_stopped.load(Ordering::SeqCst) > 0;
+        syncs += usize::from(is_look);
+        (is_look && syncs == 1).then(|| {
+            told.notify_one();
+            let (waits, err) = (waits.clone(), request.error(ErrorKind::NotSent));
+            Pending::new(async move {
+                waits.notified().await;
+                Err(err)
+            })
+        })
+    });
+    let first = one.conn.clone();
+    let giving_up = tokio::spawn(async move { first.promote(2).await });
+    soon("the stop", came.notified()).await;
+    // The other has seen all that it wants when that happens.
+    let other = TappedSet::over(set.quorums.clone(), Duration::from_secs(10));
+    let (line, giving_up) = (other.taps[1].line.clone(), Mutex::new(Some(giving_up)));
+    let conn = set.conn.clone();
+    other.taps[1].hook(move |request| {
+        let giving_up = giving_up.lock().unwrap().take_if(|_| is_change(request))?;
+        let (line, request) = (line.clone(), request.clone());
+        let (go, conn) = (go.clone(), conn.clone());
+        Some(Pending::new(async move {
+            go.notify_one();
+            giving_up.await.unwrap().unwrap_err();
+            let late = conn.set("/a", "late", Version::Any).await;
+            assert_eq!(late.unwrap_err().kind(), ErrorKind::WrongQuorum);
+            line.call(request).await
+        }))
+    });
+    let made = soon("another first", other.conn.promote(2)).await.unwrap();
+    assert_eq!(made.epoch, 2);
+    set.everywhere("/a", "1").await;
+}
+
+#[tokio::test]
+async fn what_changes_all_the_time_is_looked_at_when_nobody_writes_any_more() {
+    let set = Set::new(GlobalOptions::default()).await;
+    set.conn.create("/hot", "0", Mode::Persistent).await.unwrap();
+    let ops = TappedSet::over(set.quorums.clone(), Duration::from_millis(500));
+    let (is_stopped, count) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(1));
+    let (direct, stopped) = (set.quorums[1].connect(), is_stopped.clone());
+    ops.taps[1].hook(move |request| {
+        let data = match stopped.load(Ordering::SeqCst) {
+            0 => (count.fetch_add(1, Ordering::SeqCst) % 9 + 1).to_string(),
+            _ => "0".to_string(),
+        };
+        if matches!(request.op, Op::Acl) && request.path == "/hot" {
+            drop(direct.set("/hot", data, Version::Any));
+        }
+        None
+    });
+    ops.taps[2].hook(move |request| {
+        is_stopped.fetch_add(usize::from(is_change(request)), Ordering::SeqCst);
+        None
+    });
+    soon("another first", ops.conn.promote(2)).await.unwrap();
+}

@@ -126,7 +126,7 @@ impl Mirror {
     ) -> Result<(), Error> {
         if job.paths.len() <= FEW {
             let early = early.or_else(|| self.assumed(job));
-            return self.bring(shared, job, &job.paths, early).await;
+            return self.bring_few(shared, job, &job.paths, early).await;
         }
         if let Some(early) = early.filter(|early| job.suits(early)) {
             let batch = Batch::new(shared, job, &job.paths);
@@ -139,8 +139,27 @@ impl Mirror {
             }
         }
         let some: Vec<_> =
-            job.paths.chunks(FEW).map(|some| self.bring(shared, job, some, None)).collect();
+            job.paths.chunks(FEW).map(|some| self.bring_few(shared, job, some, None)).collect();
         stream::iter(some).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// Together, or one by one if one of them is so large that it leaves no room for more than its fence.
+    async fn bring_few(
+        &self,
+        shared: &Shared,
+        job: &Job,
+        some: &[ZkPath],
+        early: Option<Look>,
+    ) -> Result<(), Error> {
+        match self.bring(shared, job, some, early).await {
+            Err(err) if err.kind() == ErrorKind::TooLarge && some.len() > 1 => {
+                for path in some {
+                    self.bring(shared, job, std::slice::from_ref(path), None).await?;
+                }
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     async fn bring(

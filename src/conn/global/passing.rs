@@ -23,8 +23,8 @@ use crate::pause::Backoff;
 use crate::request::{LeaveWatch, Op, Reply, Request};
 use crate::watch::Watch;
 
-/// How many a connection watches at once.
-const MOST: usize = 1024;
+/// How many a connection watches at once: servers bound how much a session may watch, and users want to.
+const MOST: usize = 256;
 
 /// The pauses while the first does not answer.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));

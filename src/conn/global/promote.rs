@@ -32,7 +32,8 @@
 //! begins. The chosen one need not be: what comes there is there. Everybody has agreed to something newer
 //! before he is asked where his fences stand, as a server may lag.
 //!
-//! If it ends half-way, quorums stay stopped; done again, for the same quorum or another, it goes on.
+//! If it ends half-way, quorums stay stopped; done again, for the same quorum or another, it goes on. Of two
+//! who promote at once, whoever stops a quorum last has it: the other finds its identity changed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -288,10 +289,10 @@ impl Promoting {
             self.known.iter_mut().skip(1).partition(|known| is_first(known));
         for known in firsts.into_iter().chain(mirrors) {
             let own = known.own();
-            let may_answer = own.role == Role::First || own.is_of_the_first_of(&chosen);
-            if own.stopped || !may_answer {
+            if own.role != Role::First && !own.is_of_the_first_of(&chosen) {
                 continue;
             }
+            // One that somebody else has stopped, too: then he cannot let it go on.
             let after = own.stopped();
             known.changes(&shared, after, deadline).await?;
             known.is_stopped = true;
