@@ -271,8 +271,8 @@ pub(super) enum Global {
     },
     /// Make a mirror the first, when the first is gone for good
     ///
-    /// What it lacks of what other mirrors have is found out by comparing all of the tree: seconds for
-    /// 100,000 nodes. If it may lack something, nothing is changed. All other quorums take no writes before
+    /// What it lacks of what other mirrors have is found out by comparing all of the tree, some 5,000
+    /// nodes a second. If it may lack something, nothing is changed. All other quorums take no writes before
     /// it is the first; if that is interrupted, do it again, for this quorum or another.
     Promote {
         /// The cell, such as global or /zk/global
