@@ -190,8 +190,7 @@ impl Attempt<'_> {
             // Nothing is wrong with the connection: the others have used up the time.
             Err(err) if err.kind() == ErrorKind::NotSent && self.is_over() => self.contended(),
             Err(err) => err.during(VERB),
-            Ok(_) => Error::new(VERB, &self.path, ErrorKind::Unexpected)
-                .with_detail("the connection answered another question"),
+            Ok(_) => Error::odd(VERB, &self.path),
         }
     }
 

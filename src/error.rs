@@ -163,6 +163,12 @@ impl Error {
         }))
     }
 
+    /// The error for an answer to another question than that of `op`.
+    pub(crate) fn odd(op: &'static str, path: impl Into<Arc<str>>) -> Self {
+        let err = Error::new(op, path, ErrorKind::Unexpected);
+        err.with_detail("the connection answered another question")
+    }
+
     /// Adds what a person needs to mend it: what was expected, what to do.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {

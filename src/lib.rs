@@ -102,7 +102,7 @@
 //! | `testing` | `testing`: the contract suite for implementations of [`Conn`], local cells, faults, and a judge of histories |
 //!
 //! Without features this is a lean library. What each operation promises in each fault is said in
-//! [`promises`].
+//! [`promises`], and how one tree is kept on several quorums in [`sets`].
 
 mod auth;
 mod background;
@@ -129,6 +129,8 @@ pub mod testing;
 #[doc = include_str!("../etc/promises.md")]
 pub mod promises {}
 pub mod recipes;
+#[doc = include_str!("../etc/sets.md")]
+pub mod sets {}
 pub mod tree;
 mod watch;
 pub mod wildcard;

@@ -1,5 +1,6 @@
 //! What a node is: its data, its [`Stat`], who may touch it, and how it is created.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -209,6 +210,17 @@ impl Acl {
     pub fn digest(perms: Perms, user: &str, password: &str) -> Self {
         let hash = STANDARD.encode(Sha1::digest(format!("{user}:{password}")));
         Acl::new(perms, "digest", format!("{user}:{hash}"))
+    }
+
+    /// What a list grants: neither the order of its entries matters, nor how often one stands there.
+    /// Servers drop doubles as they are sent, and may store two where they fill in who one is.
+    pub(crate) fn granted(acl: &[Acl]) -> BTreeSet<String> {
+        acl.iter().map(ToString::to_string).collect()
+    }
+
+    /// Whether servers keep the hash of a password from us: they do from who may not set the list.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.scheme == "digest" && self.id.ends_with(":x")
     }
 
     /// The list that gives everybody every right.

@@ -59,14 +59,15 @@
 //!
 //! # What it cannot do
 //!
-//! - Servers do not tell which nodes are containers or have a time to live: what a mirror lacks of
-//!   them is made persistent there. One that ended on the first alone is deleted like any other.
+//! - Servers do not tell which nodes are containers or have a time to live. Mirrors hold persistent nodes
+//!   in their place; one that ended on the first is deleted like any other.
 //! - What this identity may not read or write it can neither compare nor mend, and says so. A mirror's
 //!   access list that shuts it out is mended where the list may be set (`ADMIN`).
 
 mod compare;
 mod mend;
 mod place;
+mod promote;
 mod quorums;
 mod walk;
 

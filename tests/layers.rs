@@ -151,6 +151,17 @@ fn only_conn_zk_names_the_client_crate() {
 }
 
 #[test]
+fn commands_for_sets_in_messages_come_from_one_place() {
+    each_source(|file, text| {
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let mut lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let names = lines.any(|line| line.contains("`zk global") || line.ends_with("`zk \\"));
+        let is_place = file.ends_with("conn/global/remedy.rs");
+        assert_eq!(names, is_place, "{}: as conn/global/remedy.rs has it, please", file.display());
+    });
+}
+
+#[test]
 fn the_table_reads_what_is_written() {
     assert_eq!(named("use crate::conn::{Conn, rebase};"), ["conn::rebase"]);
     assert_eq!(named("use crate::conn::{Conn, Pending};"), ["conn"]);

@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
@@ -16,8 +16,9 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::{Direction, FaultProxy};
 use zkcells::{
-    Acl, Auth, Cells, Conn as _, ConnExt as _, CreateOptions, ErrorKind, Loss, MetaConn, Mode,
-    Multi, Perms, Read, SessionOptions, SessionState, Version, ZkConn, ZkPath,
+    Acl, Auth, Cells, Conn, ConnExt as _, CreateOptions, ErrorKind, GlobalConn, GlobalOptions,
+    Loss, MemoryQuorum, MetaConn, Mode, Multi, Perms, Read, SessionOptions, SessionState, Version,
+    Within, ZkConn, ZkPath,
 };
 
 fn nyc() -> String {
@@ -376,4 +377,40 @@ async fn meters_count_by_cell_and_operation_and_never_by_path() {
     drop((watch, tree));
     conn.delete(&root, Version::Any).await.unwrap();
     conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_mirror_lacks_is_told_once_when_a_set_is_closed_and_dropped() {
+    listen();
+    let quorums = [MemoryQuorum::new(), MemoryQuorum::new()];
+    let lines = quorums.each_ref().map(|quorum| Arc::new(quorum.connect()));
+    let conns = lines.clone().map(|line| line as Arc<dyn Conn>);
+    let set = Arc::new(GlobalConn::new(conns, GlobalOptions::default()));
+    set.init().await.unwrap();
+    set.create("/a", "", Mode::Persistent).await.unwrap();
+    lines[1].lose_connection();
+    // So many that nobody else has as many, and one more that is under way.
+    let briefly = Within::new(set.clone(), Duration::from_millis(100));
+    let writes = (0..37).map(|n| briefly.create(format!("/{n}"), "", Mode::Persistent));
+    for write in futures::future::join_all(writes).await {
+        assert_eq!(write.unwrap_err().kind(), ErrorKind::NotMirrored);
+    }
+    let late = Within::new(set.clone(), Duration::from_millis(500)).delete("/a", Version::Any);
+    soon("the first", async {
+        while quorums[0].connect().exists("/a").await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let closed = set.close();
+    drop((briefly, set));
+    soon("the end", closed).await.unwrap_err();
+    drop(late);
+    let all = ALL.lock().unwrap().clone();
+    let debts = all.iter().filter(|told| {
+        let message = told.get("message");
+        message.contains("closed while a mirror is behind")
+            && told.get("owed").parse::<usize>().unwrap() >= 37
+    });
+    assert_eq!(debts.count(), 1);
 }

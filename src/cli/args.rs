@@ -256,7 +256,8 @@ pub(super) enum Global {
         /// The cell, such as global or /zk/global
         #[arg(default_value = "global")]
         cell: String,
-        /// Take quorums in again that missed a promotion; `repair` then deletes what only they have
+        /// Take quorums in again that missed a promotion, or were stopped by one that went no further;
+        /// `repair` then deletes what only they have
         #[arg(long)]
         rejoin: bool,
         /// Let a quorum that holds nothing be the first of a new set; `repair` then deletes what the
@@ -269,6 +270,10 @@ pub(super) enum Global {
         take_over: bool,
     },
     /// Make a mirror the first, when the first is gone for good
+    ///
+    /// What it lacks of what other mirrors have is found out by comparing all of the tree, some 5,000
+    /// nodes a second. If it may lack something, nothing is changed. All other quorums take no writes before
+    /// it is the first; if that is interrupted, do it again, for this quorum or another.
     Promote {
         /// The cell, such as global or /zk/global
         cell: String,
@@ -283,7 +288,8 @@ pub(super) enum Global {
         /// The chosen quorum may lack some of the tree; that is lost
         #[arg(long)]
         though_incomplete: bool,
-        /// The chosen quorum may lack writes that another mirror has; those are lost
+        /// The chosen quorum may lack writes that another mirror has; those are lost, and nothing is
+        /// compared
         #[arg(long)]
         though_behind: bool,
         /// Of two that were made the first apart from each other this one is right; what was written
@@ -330,4 +336,39 @@ pub(super) struct GlobalPaths {
     /// Trees, without wildcards
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::global::GlobalOptions;
+    use crate::conn::global::remedy::Remedy;
+    use crate::path::ZkPath;
+
+    #[test]
+    fn what_messages_say_to_type_is_understood_and_about_their_cell() {
+        let home = ZkPath::new("/zkcells/safe").unwrap();
+        let remedy = Remedy::of(&GlobalOptions::default().with_home(home));
+        let texts = remedy.texts();
+        let mut typed = 0;
+        for command in texts.iter().flat_map(|text| text.split('`').skip(1).step_by(2)) {
+            let args = Args::try_parse_from(command.split(' '));
+            let Verb::Global(verb) = args.unwrap_or_else(|err| panic!("{command}: {err}")).verb
+            else {
+                panic!("{command}")
+            };
+            let cell = match verb {
+                Global::Init { cell, .. } | Global::Status { cell } => cell,
+                // Without that it would be refused.
+                Global::Promote { cell, old_first_is_gone: true, .. } => cell,
+                Global::Diff(paths) | Global::Repair { paths, apply: true } => {
+                    paths.paths.join(" ").replace("/zk/", "")
+                }
+                _ => panic!("{command}"),
+            };
+            assert_eq!(cell, "safe", "{command}");
+            typed += 1;
+        }
+        assert!(typed > 15, "{typed}");
+    }
 }

@@ -144,6 +144,5 @@ fn is_cell(path: &str) -> bool {
 
 /// The error for an answer to another question.
 pub(super) fn unexpected(read: &Read) -> Error {
-    Error::new(read.name(), read.path(), ErrorKind::Unexpected)
-        .with_detail("the connection answered another question")
+    Error::odd(read.name(), read.path())
 }

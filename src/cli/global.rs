@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use crate::cells::{CellConfig, Cells};
 use crate::conn::Conn as _;
 use crate::conn::dialer;
+use crate::conn::global::remedy::Remedy;
 use crate::conn::global::{
     EmptyFirst, GlobalConn, Identity, InitOptions, Promotion, QuorumStatus, Rejoin, TakeOver,
 };
@@ -73,12 +75,13 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
             if though_behind {
                 word = word.though_behind();
             }
-            let made = set.conn.promote_with(quorum, &word).await;
+            let made = promote(&set.conn, quorum, &word).await;
             let told = made.map(|identity| {
                 say(format_args!(
                     "quorum {quorum} is the first now: put it in front of \"{}\" in every \
-                     configuration, then run `zk global repair --apply`",
-                    set.cell.name
+                     configuration, then run {}",
+                    set.cell.name,
+                    set.remedy().repair()
                 ));
                 tell_identity(context, &identity)
             });
@@ -87,12 +90,28 @@ pub(super) async fn run(context: &mut Context, verb: Global) -> Result<(), Stop>
         Global::Status { cell } => {
             let set = Set::open(context, &cell)?;
             let all = set.conn.status().await;
-            let told = status(context, &all);
+            let told = status(context, &all, &set.remedy());
             set.done(Ok(told)).await
         }
         Global::Diff(paths) => each(context, paths, Does::Compares).await,
         Global::Repair { apply: false, paths } => each(context, paths, Does::WouldMend).await,
         Global::Repair { apply: true, paths } => each(context, paths, Does::Mends).await,
+    }
+}
+
+/// Makes a quorum the first, and tells people how far the comparison before it is.
+async fn promote(conn: &GlobalConn, quorum: usize, word: &Promotion) -> Result<Identity, Error> {
+    let mut promoting = std::pin::pin!(conn.promote_with(quorum, word));
+    let is_watched = std::io::stderr().is_terminal();
+    loop {
+        match tokio::time::timeout(TOLD_EVERY, &mut promoting).await {
+            Ok(made) => return made,
+            Err(_) if is_watched => {
+                let compared = conn.compared().load(Ordering::Relaxed);
+                say(format_args!("{compared} paths compared with what other mirrors have"));
+            }
+            Err(_) => {}
+        }
     }
 }
 
@@ -114,6 +133,11 @@ impl Set {
         let (conn, _) = dialer::set(&cell).map_err(failed)?;
         let conn = Arc::new(conn.taking(context.timeout));
         Ok(Set { cell, conn })
+    }
+
+    /// What people are told to type about it.
+    fn remedy(&self) -> Remedy {
+        Remedy::of(self.conn.options())
     }
 
     /// Closes it, and ends with what came of it.
@@ -152,7 +176,9 @@ struct StatusItem<'a> {
     wrong: Option<String>,
 }
 
-fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
+fn status(context: &mut Context, all: &[QuorumStatus], remedy: &Remedy) -> Result<(), Stop> {
+    let incomplete =
+        format!("not complete: run {}, before it may take the first's place", remedy.repair());
     for one in all {
         let identity = one.identity.as_ref().ok();
         let is_complete = identity.is_none_or(|identity| identity.complete);
@@ -180,9 +206,7 @@ fn status(context: &mut Context, all: &[QuorumStatus]) -> Result<(), Stop> {
         let state = match item.wrong.as_deref() {
             Some(wrong) => wrong,
             None if is_complete => "ok",
-            None => {
-                "not complete: run `zk global repair --apply`, before it may take the first's place"
-            }
+            None => incomplete.as_str(),
         };
         context
             .out

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Conn, Pending};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::hold::Hold;
 use crate::node::{Acl, Children, CreateOptions, Node, Stat, Version};
 use crate::path::{IntoPath, ZkPath};
@@ -320,10 +320,6 @@ fn send<C: Conn + ?Sized, T: Send + 'static>(
         Err(err) => return Pending::ready(Err(err.during(name))),
     };
     let shown = path.clone();
-    conn.call(Request::new(op, path)).and_then(move |reply| {
-        open(reply).ok_or_else(|| {
-            Error::new(name, &shown, ErrorKind::Unexpected)
-                .with_detail("the connection answered another question")
-        })
-    })
+    conn.call(Request::new(op, path))
+        .and_then(move |reply| open(reply).ok_or_else(|| Error::odd(name, &shown)))
 }

@@ -1,154 +1,4 @@
-//! The same tree on n quorums, so that losing one loses nothing.
-//!
-//! # How it works
-//!
-//! One quorum is the *first*, and decides everything: whether a node exists, which version it has,
-//! which number comes next. While it is away writes fail, and nothing is written. The others are
-//! *mirrors*. A write goes to the first; then each mirror is brought to what the first holds, as its
-//! answer tells or a fresh look at it, and never to what a caller once said. That is bound to the
-//! mirror's own versions and fences (below): of two writers that race, the first's last word is the
-//! last word everywhere.
-//!
-//! [`GlobalOptions::require`] says how many mirrors must have a write before it is answered. When
-//! too few have it by the deadline, the error is [`NotMirrored`](crate::ErrorKind::NotMirrored) and
-//! says which have it, which not, and why: the write itself stands. What a mirror lacks is brought
-//! there in the background for as long as the connection lives ([`GlobalConn::owed`]); after that
-//! [`repair`](crate::repair) does it.
-//!
-//! | | |
-//! |---|---|
-//! | nodes, data, access lists | on all quorums; versions, numbers and times are each quorum's own |
-//! | ephemeral nodes, sessions, holds, watches, recipes | the first's alone; mirrors need not be there |
-//! | sequential nodes | the first gives the number, mirrors get the name |
-//! | `multi` | atomic on the first; on a mirror its paths come together or one after the other |
-//! | containers, TTL nodes | made as such on mirrors, where each quorum ends them by itself; one that was brought up later is persistent there, as servers do not tell what it was |
-//! | watches | fire at least once, for changes on the first |
-//!
-//! # Who the quorums are
-//!
-//! Each quorum has a node ([`GlobalOptions::home`], by default `/zkcells/global`) outside of the tree
-//! of users that holds its [`Identity`]: set, epoch, term, role, incarnation, and whether it is complete.
-//! A child of that node says the same by its *name*, and no name comes twice. Every write to the first is
-//! a multi that checks the first's name, and every write to a mirror checks the mirror's: so whoever has
-//! not looked for long, or was taken elsewhere by a reloaded configuration, writes nowhere. A quorum
-//! whose identity is missing (it lost its data), of another set, or of an older epoch (another was made
-//! the first meanwhile) takes no write: [`WrongQuorum`](crate::ErrorKind::WrongQuorum), with what to do.
-//! So an empty first cannot wipe the rest. Before its first write, and after each doubt, a connection asks
-//! all quorums who they are; without the first and as many mirrors as must confirm, nothing is written.
-//! Nobody waits for that beyond his own deadline; mirrors that need not confirm have half a second, and at
-//! most half of the time of whoever has the least. What is the first's alone needs the first alone. Calls
-//! leave in their order, so that a read waits behind a write which was called before it: when it does,
-//! mirrors that must confirm have two seconds to say who they are, and then the write is refused
-//! ([`NotSent`](crate::ErrorKind::NotSent)).
-//!
-//! A hold is of the first's name, too, and renewed with it: when another quorum is made the first, whatever
-//! was granted on the old one is lost, as if its session had not been proved.
-//!
-//! `zk global init` ([`GlobalConn::init`]) makes identities. Of a new set whose first is empty and whose
-//! mirrors are not, it makes none before the operator says so; nor of a quorum that holds
-//! something, for a set that exists already: its address may be wrong. `zk global promote`
-//! ([`GlobalConn::promote_with`]) makes a mirror the first, in a new epoch with a random *term*, and
-//! refuses, without the operator's word for each of it,
-//!
-//! - a mirror that does not answer: it may know of another first;
-//! - a chosen quorum that is not complete: what it lacks would be lost;
-//! - with [`Require::AtLeast`](crate::Require::AtLeast), a chosen mirror that was told less than another mirror
-//!   of the same first, as their fences have it on record: it may lack writes that the other has. It need
-//!   not: a fence that a repair, or a race, moved on one mirror alone looks the same. What a first that
-//!   lives has alone is not asked for;
-//! - two firsts of one epoch, made apart from each other. Their terms tell them apart: where both are seen,
-//!   nothing is written or repaired, until the operator has chosen one.
-//!
-//! It never touches a quorum of another set. If it ends half-way, it is finished by running it again.
-//!
-//! A quorum that comes into a set, and each mirror of a new first, is not *complete* until a repair of the
-//! whole tree has found nothing more to do. It takes writes and is told of them like any other, and each of
-//! them is there when it confirms; but it cannot take the first's place. With [`Require::All`](crate::Require::All) an
-//! acknowledged write is on every mirror, so each complete one may follow the first with nothing lost.
-//! With [`Require::AtLeast`](crate::Require::AtLeast) it is on so many; a mirror that is not complete then counts only for want of
-//! complete ones, as far as they have said who they are. Promote the one that was told most of the first:
-//! `promote` refuses any other, and says which one that is, as far as mirrors answer.
-//!
-//! A new access list is the one write that no multi can hold. It is sent when the first has just said that
-//! it still is one, in the same session, and it is asked once more right behind it; calls behind it wait
-//! for the former. If its identity changed in between, that is
-//! [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown): the list was set on a quorum that may have been the
-//! first no more.
-//!
-//! # An old backup
-//!
-//! Every write to the first moves a counter there, and whatever is brought to a mirror leaves in its fences
-//! how far the first was. A first that counts less than a mirror has on record was restored from an old
-//! backup, and takes no writes. Whoever wrote before and after that in one go learns it from the first
-//! answer: that one write stands on the first alone
-//! ([`NotMirrored`](crate::ErrorKind::NotMirrored)). Whoever was idle meanwhile learns it from the fences
-//! of what he writes: nothing that a mirror knew later is overwritten before the first counts that far again.
-//! The count has 64 bits: who has not seen the first for an hour asks it first.
-//!
-//! # Fences
-//!
-//! Below the identity are 256 *fences*, one for each 1/256 of all paths. Every write to a mirror sets
-//! the fence of its path, on condition of the version that was read before what is written was read
-//! from the first (or before the write was called whose answer told it). So what the first held
-//! earlier never arrives after what it held later, however long a process sleeps between reading and
-//! writing. Versions of the nodes alone would not do: a node that is deleted and made again starts anew,
-//! and one that is not there has none.
-//!
-//! A look that goes out along with a write may miss what this process brought there meanwhile. Then only
-//! steps that are bound to what it showed are carried out with it; that there seems to be nothing to do is
-//! looked at again.
-//!
-//! A mirror is up to date at a path when such a write succeeded, and the fence is moved even when there
-//! was nothing to change: only then can nothing older follow. What is known of fences belongs to the
-//! mirror's identity, and is worth nothing for another.
-//!
-//! Where a mirror's own access list forbids what is to be done, it is opened for those who may change it
-//! (they could do that themselves), right behind a check of who it is, and has the first's list in the end.
-//! The fences are moved once more behind new lists, so that whoever looked before them looks again.
-//!
-//! What is ephemeral on a mirror, of sessions that took it for the first, is another node than the
-//! first's: it is deleted and made anew.
-//!
-//! # What it holds
-//!
-//! The tree at and below [`GlobalOptions::top`]; in a configuration that is the tree of the cell. Requests
-//! for anything else are refused, and nothing else is compared or mended: other cells, and other sets, may
-//! live on the same quorums. What is below `/zkcells` belongs to sets; no user writes it, and it is
-//! mirrored nowhere.
-//!
-//! # What it costs
-//!
-//! A write takes two round trips: one to the first, one to all mirrors side by side; one more when
-//! another process moved the fence since this one did, or when this one did not know it yet: with several
-//! busy processes that is the usual case. One more, too, when it has nothing to change on a mirror and is
-//! called while another one with its fence is under way, and two for a new access list. Writes behind one
-//! fence go to a mirror one after the other. Ephemeral nodes and reads cost what one quorum's
-//! do, unless reads compare.
-//!
-//! # What it cannot do
-//!
-//! - Sequence numbers count the children that a directory ever had on *its* quorum. After a mirror was
-//!   made the first they may start lower, and meet names that are taken (`NodeExists`). Creating and
-//!   deleting nodes there moves the counter on; nothing else can set it.
-//! - A write is refused (`TooLarge`) at two kilobytes less than one quorum takes.
-//! - On servers before 3.8.2 a create whose node another deletes within the same round trip is
-//!   `Contended`: it was made, and its stat is not known.
-//! - A new access list on a mirror is bound to the node's own version and creation, not to a fence. A
-//!   process that dies right after it wrote an outdated one, or while a list was opened, leaves that, and
-//!   whoever may change the list has all permissions there, until a repair, or until the list is set
-//!   again. On the first, between the two times that it is asked who it is, a list may reach a quorum that
-//!   was demoted at that moment; that is told, and a repair undoes it.
-//! - A mirror that was restored from an old backup is believed, but for `promote`, which sees that other
-//!   mirrors were told more: give it no identity (delete `/zkcells/global` there), run `zk global init
-//!   --take-over` and a repair. A first is believed of which no mirror has anything newer on record. Who
-//!   had been idle believes a restored first where it lacks nothing of what he writes; whoever asks the
-//!   quorums anew does not.
-//! - Two sets of which one holds a node below the other's, on one quorum, know nothing of each other.
-//! - Deleting an ephemeral node that was made by another connection waits for mirrors, as nobody can
-//!   tell any more what it was. One of this connection that another deleted and made persistent right
-//!   before is deleted on the first, and on mirrors by the next repair.
-//! - A node close to the largest size may be brought to a mirror with few others only: below many nodes
-//!   that are missing there, too, it may take a repair.
+//! The same tree on n quorums, so that losing one loses nothing. How, [`crate::sets`] says.
 
 mod admin;
 mod bring;
@@ -162,13 +12,18 @@ mod guard;
 mod home;
 mod identity;
 mod init;
+mod inside;
 mod look;
 mod mirror;
+mod needs;
 mod options;
 mod owed;
+mod passing;
 mod plan;
-mod promote;
+pub(crate) mod promote;
 mod quorum;
+mod record;
+pub(crate) mod remedy;
 mod status;
 mod touched;
 mod who;
@@ -176,7 +31,7 @@ mod write;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -190,13 +45,13 @@ pub use options::GlobalOptions;
 pub use promote::Promotion;
 pub use status::QuorumStatus;
 
-use self::count::Record;
 use self::gate::Gate;
 use self::home::Home;
 use self::identity::Wrong;
 use self::look::Look;
 use self::mirror::Mirror;
 use self::quorum::Quorum;
+use self::remedy::Remedy;
 use super::{Conn, Pending};
 use crate::background::KEEPER;
 use crate::deadline::Deadline;
@@ -220,7 +75,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// How long the end of the sessions may take.
 const CLOSING: Duration = Deadline::DEFAULT;
 
-/// One tree on several quorums.
+/// One tree on several quorums; [`sets`](crate::sets) says how.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), zkcells::Error> {
@@ -261,14 +116,26 @@ struct Shared {
     closed: watch::Sender<Option<Result<(), Error>>>,
     /// Ephemeral nodes that were made here and not deleted here. What they are now, the first knows.
     own: Mutex<HashSet<ZkPath>>,
-    /// How far the first was when it was seen last, and until when nobody can have counted it round since.
-    counted: Mutex<Option<(Record, Deadline)>>,
+    counted: Mutex<Option<Counted>>,
     /// In which epoch the first is one, as far as it is known: that of its sessions.
     epoch: Arc<AtomicU64>,
     /// A hold of the first's name, for as long as anything else is held.
     ground: Mutex<Weak<Hold>>,
+    /// How many nodes are watched that the first ends by itself.
+    minded: Arc<AtomicUsize>,
+    /// How many paths a promotion has compared so far.
+    compared: AtomicUsize,
     /// Whether nobody else can have made it a set: then it makes itself one.
     begins: bool,
+}
+
+/// How far the first of a term was when it was seen last.
+#[derive(Debug)]
+struct Counted {
+    term: String,
+    count: i64,
+    /// Until when nobody can have counted it round since.
+    until: Deadline,
 }
 
 impl GlobalConn {
@@ -278,7 +145,9 @@ impl GlobalConn {
     ///
     /// With no quorum at all.
     pub fn new(quorums: impl IntoIterator<Item = Arc<dyn Conn>>, options: GlobalOptions) -> Self {
-        let mut quorums = (1..).zip(quorums).map(|(number, conn)| Quorum { number, conn });
+        let remedy = Arc::new(Remedy::of(&options));
+        let quorum = |(number, conn)| Quorum { number, conn, remedy: remedy.clone() };
+        let mut quorums = (1..).zip(quorums).map(quorum);
         let Some(first) = quorums.next() else { panic!("a set has at least one quorum") };
         let mirrors = quorums.map(Mirror::new).collect();
         let home = Home::new(options.home.clone(), options.top.clone());
@@ -299,6 +168,8 @@ impl GlobalConn {
                 counted: Mutex::default(),
                 epoch: Arc::default(),
                 ground: Mutex::default(),
+                minded: Arc::default(),
+                compared: AtomicUsize::new(0),
                 begins: false,
             }),
         }
@@ -329,6 +200,11 @@ impl GlobalConn {
     /// The connections to its quorums, the first one first.
     pub fn quorums(&self) -> impl Iterator<Item = &Arc<dyn Conn>> {
         self.shared.quorums().map(|quorum| &quorum.conn)
+    }
+
+    /// How many paths a promotion that is under way has compared.
+    pub(crate) fn compared(&self) -> &AtomicUsize {
+        &self.shared.compared
     }
 
     /// Whether the node at `path` should be on all quorums.
@@ -446,29 +322,22 @@ impl Shared {
     /// Remembers that the first had counted so many writes.
     fn counted(&self, first: &Identity, count: i64) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *counted {
-            Some((before, until)) if before.term == first.term => {
-                before.count = before.count.max(count);
-                *until = Deadline::after(LONG_AGO);
-            }
-            before => {
-                let record = Record { term: first.term.clone(), count };
-                *before = Some((record, Deadline::after(LONG_AGO)));
-            }
-        }
+        let before = counted.take().filter(|before| before.term == first.term);
+        let count = before.map_or(count, |before| before.count.max(count));
+        let until = Deadline::after(LONG_AGO);
+        *counted = Some(Counted { term: first.term.clone(), count, until });
     }
 
     /// What the first counts more than, by the next write.
     fn floor(&self, first: &Identity) -> Option<i64> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let (record, _) = counted.as_ref()?;
-        (record.term == first.term).then_some(record.count)
+        counted.as_ref().filter(|known| known.term == first.term).map(|known| known.count)
     }
 
     /// Whether so little was written since the first was seen last that its count is not in doubt.
     fn knows_the_count(&self) -> bool {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.as_ref().is_some_and(|(_, until)| !until.is_past())
+        counted.as_ref().is_some_and(|known| !known.until.is_past())
     }
 
     /// Ends everything, in bounded time.
@@ -477,9 +346,11 @@ impl Shared {
         // Whatever is under way then ends with its sessions.
         let _ = tokio::time::timeout(FAREWELL, busy.wait_for(|busy| *busy == 0)).await;
         self.clear();
-        self.is_dropped.store(true, Ordering::SeqCst);
+        // Whoever was faster has said it.
+        if !self.is_dropped.swap(true, Ordering::SeqCst) {
+            self.warn_of_debts();
+        }
         self.news.send_modify(|()| {});
-        self.warn_of_debts();
         let closing = self.quorums().map(|quorum| {
             let (close, quorum) = (quorum.conn.close(), quorum.clone());
             async move {
@@ -514,11 +385,14 @@ impl Shared {
             return Ok(());
         }
         self.doubt();
-        Err(match own.role {
-            _ if own.set != identity.set => self.first.wrong(&Wrong::Foreign),
-            _ if own.rivals(identity) => self.first.wrong(&Wrong::Two(own.epoch)),
-            Role::Mirror => self.first.wrong(&Wrong::NotFirst(own.epoch)),
-            Role::First => Error::new("identity", "", ErrorKind::NotSent)
+        let wrong = match own {
+            _ if own.set != identity.set => Some(Wrong::Foreign),
+            _ if own.rivals(identity) => Some(Wrong::Two(own.epoch)),
+            _ => own.wrong_as_first(),
+        };
+        Err(match wrong {
+            Some(wrong) => self.first.wrong(&wrong),
+            None => Error::new("identity", "", ErrorKind::NotSent)
                 .with_detail("the epoch of the first has changed meanwhile"),
         })
     }

@@ -193,7 +193,9 @@ impl Line {
                     let contender = Contender { conn, session, place, path, stat, ending: None };
                     return Ok((contender, listing.await));
                 }
-                Err(err) if err.kind() == ErrorKind::NoNode => self.make(&conn, dir).await?,
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    self.make(&conn, &session, dir).await?
+                }
                 // The session that was known is over, and another one not yet asked for.
                 Err(err) if err.kind() == ErrorKind::SessionExpired && round == 0 => {}
                 // Whatever there is of it is removed by its place, and another try has another id.
@@ -229,13 +231,13 @@ impl Line {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the directory: a container, unless clients of another system count on it.
-    async fn make(&self, conn: &dyn Conn, dir: &ZkPath) -> Result<(), Error> {
+    /// Makes the directory: to last, if clients of another system count on it.
+    async fn make(&self, conn: &dyn Conn, session: &Session, dir: &ZkPath) -> Result<(), Error> {
         let mode = match self.form.names {
             LockNames::Kazoo => Mode::Persistent,
             // Its data says who was granted last.
             _ if self.delay.is_some() => Mode::Persistent,
-            _ => Mode::Container,
+            _ => directory::mode(session),
         };
         directory::make(conn, dir, "", &self.acl, mode).await
     }

@@ -186,7 +186,7 @@ impl<'a> Sight<'a> {
                             is_complete &= quorum > 0;
                         }
                         Ok(_) => {
-                            unread.add(path, quorum, &odd());
+                            unread.add(path, quorum, &Error::odd("compare", ""));
                             is_complete &= quorum > 0;
                         }
                     }
@@ -242,7 +242,7 @@ impl<'a> Sight<'a> {
                         match (&first.acl, &mirror.acl) {
                             (Err(err), _) => unread.add(path, 0, err),
                             (_, Err(err)) => unread.add(path, quorum, err),
-                            (Ok(one), Ok(other)) if granted(one) == granted(other) => {}
+                            (Ok(one), Ok(other)) if Acl::granted(one) == Acl::granted(other) => {}
                             (Ok(_), Ok(_)) => drop(kinds.insert(Kind::Acl)),
                         }
                     }
@@ -313,19 +313,9 @@ fn data(answers: Vec<Result<ReadReply, Error>>) -> Vec<Result<Option<Bytes>, Err
         Ok(ReadReply::Node(node)) => Ok(Some(node.data)),
         Err(err) if Error::kind(&err) == ErrorKind::NoNode => Ok(None),
         Err(err) => Err(err),
-        Ok(_) => Err(odd()),
+        Ok(_) => Err(Error::odd("compare", "")),
     };
     answers.into_iter().map(data).collect()
-}
-
-/// What a list grants; the order of its entries does not matter.
-fn granted(acl: &[Acl]) -> BTreeSet<String> {
-    acl.iter().map(ToString::to_string).collect()
-}
-
-/// Whether servers keep the hash of a password from us: they do from who may not set the list.
-fn is_hidden(entry: &Acl) -> bool {
-    entry.scheme == "digest" && entry.id.ends_with(":x")
 }
 
 /// What `conn` says of `paths`. An error is that of the whole quorum.
@@ -336,7 +326,7 @@ async fn facts(conn: Arc<dyn Conn>, paths: &[ZkPath]) -> Result<Vec<Fact>, Error
 
 async fn fact(conn: &Arc<dyn Conn>, path: &ZkPath) -> Result<Fact, Error> {
     let (stat, acl) = match conn.acl(path).await {
-        Ok((acl, stat)) if acl.iter().any(is_hidden) => {
+        Ok((acl, stat)) if acl.iter().any(Acl::is_hidden) => {
             (Ok(Some(stat)), Err(Error::new("acl", path, ErrorKind::NoAuth)))
         }
         Ok((acl, stat)) => (Ok(Some(stat)), Ok(acl)),
@@ -387,11 +377,6 @@ fn groups<T: Copy>(
         }
     }
     groups
-}
-
-fn odd() -> Error {
-    Error::new("compare", "", ErrorKind::Unexpected)
-        .with_detail("the connection answered another question")
 }
 
 #[cfg(test)]

@@ -128,3 +128,71 @@ async fn reads_do_not_wait_for_a_mirror_however_many_writes_come() {
     assert_eq!(soon("an answer", write).await.unwrap_err().kind(), ErrorKind::NotSent);
     writers.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+#[tokio::test]
+async fn all_that_is_the_firsts_alone_goes_on_while_mirrors_are_away() {
+    let set = Set::new(GlobalOptions::default()).await;
+    let late = set.another();
+    (1..3).for_each(|mirror| late.lines[mirror].lose_connection());
+    let conn = Within::new(late.conn.clone(), Duration::from_secs(5));
+    let closed = vec![Acl::world(Perms::READ | Perms::DELETE | Perms::ADMIN)];
+    soon("a node", conn.create("/e", "1", Mode::Ephemeral)).await.unwrap();
+    soon("new data", conn.set("/e", "2", Version::Any)).await.unwrap();
+    soon("a list", conn.set_acl("/e", closed.clone(), Version::Any)).await.unwrap();
+    // In their order, also where they wait for one another.
+    let calls = (
+        conn.set("/e", "3", Version::Any),
+        conn.set_acl("/e", Acl::open(), Version::Any),
+        conn.set("/e", "4", Version::Any),
+        conn.delete("/e", Version::Any),
+    );
+    assert_eq!(soon("new data", calls.0).await.unwrap_err().kind(), ErrorKind::NoAuth);
+    soon("a list", calls.1).await.unwrap();
+    soon("new data", calls.2).await.unwrap();
+    soon("its end", calls.3).await.unwrap();
+    set.nowhere("/e").await;
+}
+
+#[tokio::test]
+async fn what_was_ephemeral_once_needs_mirrors_when_another_took_its_place() {
+    let options = GlobalOptions::default().with_wait(Duration::from_millis(300));
+    for is_by_another in [false, true] {
+        let set = Set::new(options.clone()).await;
+        let late = set.another();
+        let session = late.conn.session("/").await.unwrap();
+        late.conn.create("/e", "", Mode::Ephemeral).await.unwrap();
+        set.quorums[0].expire(session.id());
+        let maker = if is_by_another { &set } else { &late };
+        maker.conn.create("/e", "lasting", Mode::Persistent).await.unwrap();
+        // Who the mirrors are is in doubt, and they do not say.
+        (1..3).for_each(|mirror| late.lines[mirror].lose_connection());
+        soon("an answer", late.conn.init()).await.unwrap_err();
+        // One by one, so that none of them waits for mirrors that another needs.
+        let conn = Within::new(late.conn.clone(), Duration::from_millis(400));
+        for answer in [
+            conn.set("/e", "x", Version::Any).await.map(drop),
+            conn.set_acl("/e", Acl::open(), Version::Any).await.map(drop),
+            conn.delete("/e", Version::Any).await,
+        ] {
+            assert_eq!(answer.unwrap_err().kind(), ErrorKind::NotSent, "{is_by_another}");
+        }
+        set.everywhere("/e", "lasting").await;
+    }
+}
+
+#[tokio::test]
+async fn so_many_calls_wait_for_a_set_and_no_more() {
+    let set = Set::new(GlobalOptions::default()).await;
+    let late = set.another();
+    late.lines[0].lose_connection();
+    let call = || late.conn.set("/a", "", Version::Any);
+    let waiting: Vec<_> = (0..64 * 1024).map(|_| call()).collect();
+    let err = soon("an answer", call()).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotSent, "{err}");
+    assert!(err.to_string().contains("65536 requests wait for this set"), "{err}");
+    // Others are not held up by them.
+    soon("another set", set.conn.create("/a", "", Mode::Persistent)).await.unwrap();
+    drop(waiting);
+    late.lines[0].join();
+    soon("a write", call()).await.unwrap();
+}

@@ -1,5 +1,7 @@
 //! Who is refused: quorums that are none, or another, or older.
 
+use support::tapped::{Outcome, TappedSet};
+
 use super::*;
 
 #[tokio::test]
@@ -171,4 +173,54 @@ async fn a_quorum_that_holds_something_is_taken_over_on_the_operators_word_alone
     wrong.conn.init_with(word).await.unwrap();
     wrong.conn.set("/a", "new", Version::Any).await.unwrap();
     wrong.everywhere("/a", "new").await;
+}
+
+#[tokio::test]
+async fn a_quorum_whose_server_lags_behind_does_not_pass_for_empty() {
+    let quorums = [MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()];
+    quorums[1].connect().create("/a", "1", Mode::Persistent).await.unwrap();
+    let set = TappedSet::over(quorums.clone(), Duration::from_secs(10));
+    // What it shows is from before there was anything, until all have agreed to something newer.
+    let (early, mut is_synced) = (MemoryQuorum::new().connect(), false);
+    set.taps[1].hook(move |request| {
+        is_synced |= matches!(request.op, Op::Sync);
+        let lags = !is_synced && matches!(request.op, Op::Children(_));
+        lags.then(|| early.call(request.clone()))
+    });
+    let err = set.conn.init().await.unwrap_err();
+    assert!(err.to_string().contains("--empty-first"), "{err}");
+    assert!(quorums[1].connect().exists("/zkcells").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn all_that_a_set_asks_for_itself_is_to_be_answered_in_its_time() {
+    let wait = Duration::from_secs(3);
+    let quorums = [MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()];
+    let set = TappedSet::over(quorums, wait);
+    let longest = Arc::new(Mutex::new((Duration::ZERO, String::new())));
+    let watch = || {
+        for tap in &set.taps {
+            let longest = longest.clone();
+            tap.hook(move |request| {
+                let (left, mut longest) = (request.deadline.remaining(), longest.lock().unwrap());
+                if left > longest.0 {
+                    *longest = (left, format!("{request:?}"));
+                }
+                None
+            });
+        }
+    };
+    watch();
+    set.conn.init().await.unwrap();
+    set.conn.status().await;
+    // What users do has its own.
+    set.taps.iter().for_each(|tap| tap.unhook());
+    set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+    set.quorums[1].connect().set("/a", "2", Version::Any).await.unwrap();
+    watch();
+    let outcome = Outcome::of(&mut repair::repair(&set.conn, "/").unwrap()).await;
+    assert!(outcome.errors.is_empty(), "{outcome:?}");
+    set.conn.promote(2).await.unwrap();
+    let (left, request) = longest.lock().unwrap().clone();
+    assert!(left <= wait, "{left:?}: {request}");
 }

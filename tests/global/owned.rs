@@ -1,5 +1,7 @@
 //! What a mirror has of its own: ephemeral nodes of sessions there, and lists that shut us out.
 
+use support::tapped::TappedSet;
+
 use super::*;
 
 #[tokio::test]
@@ -65,9 +67,44 @@ async fn no_list_is_opened_on_a_mirror_that_is_another_by_now() {
     go.notify_one();
     soon("the second try", came.notified()).await;
     assert_eq!(mirror.acl("/a").await.unwrap().0, closed);
-    set.conn.promote(2).await.unwrap();
+    // The other mirror has it by now.
+    let word = Promotion::default().though_behind();
+    set.conn.promote_with(2, &word).await.unwrap();
     go_again.notify_one();
     assert_eq!(late.await.unwrap_err().kind(), ErrorKind::NotMirrored);
     assert_eq!(mirror.acl("/a").await.unwrap().0, closed);
     assert_eq!(mirror.get("/a").await.unwrap().data, "1");
+}
+
+#[tokio::test]
+async fn many_ephemeral_nodes_end_in_one_multi_while_mirrors_are_away() {
+    let set = TappedSet::new(Duration::from_secs(10)).await;
+    let paths: Vec<String> = (0..40).map(|n| format!("/e-{n:02}")).collect();
+    for path in &paths {
+        set.conn.create(path, "", Mode::Ephemeral).await.unwrap();
+    }
+    // As servers have it: what one answer does not hold is asked for when that is there.
+    let line = set.taps[0].line.clone();
+    set.taps[0].hook(move |request| {
+        let Op::ReadMany(reads) = &request.op else { return None };
+        let (now, later) = reads.split_at_checked(32)?;
+        let part = |reads: &[zkcells::Read]| {
+            let mut part = request.clone();
+            part.op = Op::ReadMany(reads.to_vec());
+            part
+        };
+        let (now, later, line) = (line.call(part(now)), part(later), line.clone());
+        Some(Pending::new(async move {
+            let (Reply::Many(mut found), Reply::Many(rest)) = (now.await?, line.call(later).await?)
+            else {
+                panic!("many answers");
+            };
+            found.extend(rest);
+            Ok(Reply::Many(found))
+        }))
+    });
+    (1..3).for_each(|mirror| set.taps[mirror].line.lose_connection());
+    let all = paths.iter().fold(Multi::new(), |all, path| all.delete(path, Version::Any));
+    soon("their end", briefly(&set.conn).multi(all)).await.unwrap();
+    assert_eq!(set.conn.owed(), 0);
 }

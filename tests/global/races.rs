@@ -12,7 +12,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn new(quorum: &MemoryQuorum) -> Arc<Held> {
+    pub(super) fn new(quorum: &MemoryQuorum) -> Arc<Held> {
         Arc::new(Held {
             inner: Arc::new(quorum.connect()),
             next: Mutex::default(),

@@ -1,5 +1,9 @@
 //! Reads that compare all quorums.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use support::tapped::TappedSet;
+
 use super::*;
 
 #[tokio::test]
@@ -71,4 +75,53 @@ async fn comparing_reads_do_not_mistake_a_write_on_its_way() {
         }
     };
     soon("all of them", futures::future::join(writes, reads)).await;
+}
+
+#[tokio::test]
+async fn reads_that_differ_are_looked_at_again_together() {
+    let plain = TappedSet::new(Duration::from_secs(10)).await;
+    let nodes = (0..300).map(|n| (format!("/t/{n:03}"), "1".to_string()));
+    zkcells::tree::create_many(&*plain.conn, nodes, Mode::Persistent).await.unwrap();
+    let mirror = plain.quorums[1].connect();
+    for n in 0..300 {
+        mirror.set(format!("/t/{n:03}"), "2", Version::Any).await.unwrap();
+    }
+    let options = GlobalOptions::default().with_reads(Reads::Compare);
+    let set = TappedSet::with(plain.quorums.clone(), options);
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let counted = syncs.clone();
+    set.taps[1].hook(move |request| {
+        counted.fetch_add(usize::from(matches!(request.op, Op::Sync)), Ordering::SeqCst);
+        None
+    });
+    let reads = (0..300).map(|n| zkcells::Read::Get(ZkPath::new(format!("/t/{n:03}")).unwrap()));
+    let err = soon("an answer", set.conn.read_many(reads)).await.unwrap_err();
+    assert_eq!((err.kind(), err.path()), (ErrorKind::Diverged, "/t/000"), "{err}");
+    // As often as for one of them.
+    let before = syncs.load(Ordering::SeqCst);
+    soon("an answer", set.conn.get("/t/000")).await.unwrap_err();
+    assert_eq!(syncs.load(Ordering::SeqCst), 2 * before);
+}
+
+#[tokio::test]
+async fn a_list_in_which_an_entry_stands_twice_grants_what_it_grants_once() {
+    let quorums = [MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()];
+    let lines = quorums.each_ref().map(|quorum| quorum.connect_as(&[("digest", "bob:secret")]));
+    let conns = lines.map(|line| Arc::new(line) as Arc<dyn Conn>);
+    let options = GlobalOptions::default().with_reads(Reads::Compare);
+    let conn = Arc::new(GlobalConn::new(conns, options));
+    conn.init().await.unwrap();
+    // Servers drop doubles before they see who that is.
+    let acl = vec![Acl::creator(Perms::ALL), Acl::digest(Perms::ALL, "bob", "secret")];
+    let options = CreateOptions::from(Mode::Persistent).with_acl(acl);
+    conn.create("/a", "1", options).await.unwrap();
+    let mut entries = Vec::new();
+    for quorum in &quorums {
+        let bob = quorum.connect_as(&[("digest", "bob:secret")]);
+        entries.push(bob.acl("/a").await.unwrap().0.len());
+    }
+    assert_eq!(entries, [2, 1, 1]);
+    conn.acl("/a").await.unwrap();
+    assert!(repair::diff(&conn, "/").unwrap().next().await.is_none());
+    conn.set("/a", "2", Version::Any).await.unwrap();
 }

@@ -70,13 +70,27 @@ async fn a_set_is_confined_to_its_tree() {
         conn.multi(Multi::new().check("/zk/a", Version::Any).delete("/zk/b", Version::Any))
             .await
             .map(drop),
-        conn.read_many([zkcells::Read::Get(ZkPath::new("/zk/b").unwrap())]).await.map(drop),
         conn.set_acl("/zk", Acl::open(), Version::Any).await.map(drop),
     ];
     for answer in outside {
         let err = answer.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::BadPath, "{err}");
     }
+    // Many reads are answered one by one.
+    let reads = ["/zk/a", "/zk/b", "/zk/a/none", "/other"];
+    let reads = reads.map(|path| zkcells::Read::Get(ZkPath::new(path).unwrap()));
+    let answers = conn.read_many(reads.clone()).await.unwrap();
+    let told: Vec<_> = answers.iter().map(|one| one.as_ref().unwrap_err()).collect();
+    let kinds = told.iter().map(|err| (err.kind(), err.op(), err.path()));
+    let expected = [
+        (ErrorKind::NoNode, "get", "/zk/a"),
+        (ErrorKind::BadPath, "get", "/zk/b"),
+        (ErrorKind::NoNode, "get", "/zk/a/none"),
+        (ErrorKind::BadPath, "get", "/other"),
+    ];
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
+    let none = conn.read_many(reads[1..2].to_vec()).await.unwrap();
+    assert_eq!(none[0].as_ref().unwrap_err().kind(), ErrorKind::BadPath);
     // What its tree stands on is made where it is missing, and never compared.
     conn.create("/zk/a", "", Mode::Persistent).await.unwrap();
     conn.create("/zk/a/x", "1", Mode::Persistent).await.unwrap();

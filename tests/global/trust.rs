@@ -1,5 +1,7 @@
 //! What is known of a quorum ends with what it was: emptied, exchanged, let in again, restored.
 
+use support::tapped::{Outcome, TappedSet};
+
 use super::*;
 
 #[tokio::test]
@@ -99,7 +101,7 @@ async fn a_quorum_of_another_set_in_the_place_of_one_takes_no_write() {
 }
 
 /// A quorum with the nodes that another has now, each set as often as there.
-async fn copy(of: &MemoryQuorum) -> MemoryQuorum {
+pub(super) async fn copy(of: &MemoryQuorum) -> MemoryQuorum {
     let (from, quorum) = (of.connect(), MemoryQuorum::new());
     let to = quorum.connect();
     for path in zkcells::tree::walk(&from, "/").await.unwrap() {
@@ -184,4 +186,52 @@ async fn who_was_idle_brings_nothing_of_a_restored_first_to_mirrors() {
     let err = idle.set("/a", "older", Version::Any).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
     assert_eq!(set.data("/a").await, [has("9"), has("9"), has("9")]);
+}
+
+#[tokio::test]
+async fn a_first_that_is_emptied_while_it_is_looked_at_takes_nothing_from_a_mirror() {
+    let set = TappedSet::new(Duration::from_secs(1)).await;
+    set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+    set.quorums[1].connect().set("/a", "2", Version::Any).await.unwrap();
+    // It says who it is, and comes back empty before it says what it holds; its sessions are over then.
+    let (full, empty) = (set.taps[0].line.clone(), Arc::new(MemoryQuorum::new().connect()));
+    let mut is_empty = false;
+    set.taps[0].hook(move |request| {
+        let shown = ZkPath::new("/a").unwrap();
+        let is_meant = |op: &Op| {
+            matches!(op, Op::ReadMany(reads)
+                if reads.iter().any(|read| read == &zkcells::Read::Exists(shown.clone())))
+        };
+        if is_empty {
+            let mut request = request.clone();
+            request.session = None;
+            return Some(empty.call(request));
+        }
+        if !is_meant(&request.op) {
+            return None;
+        }
+        is_empty = true;
+        if request.session.is_some() {
+            return Some(Pending::ready(Err(request.error(ErrorKind::SessionExpired))));
+        }
+        let (before, after) = (full.call(request.clone()), empty.call(request.clone()));
+        let Op::ReadMany(reads) = request.op.clone() else { return None };
+        Some(Pending::new(async move {
+            let (Reply::Many(before), Reply::Many(after)) = (before.await?, after.await?) else {
+                panic!("many answers");
+            };
+            let each = reads.iter().zip(before).zip(after);
+            let found =
+                each.map(
+                    |((read, before), after)| {
+                        if read.path().as_str().starts_with("/zkcells") { before } else { after }
+                    },
+                );
+            Ok(Reply::Many(found.collect()))
+        }))
+    });
+    let mut repair = repair::repair(&set.conn, "/").unwrap();
+    let outcome = Outcome::of(&mut repair).await;
+    assert!(!outcome.errors.is_empty(), "{outcome:?}");
+    assert_eq!(set.quorums[1].connect().get("/a").await.unwrap().data, "2");
 }

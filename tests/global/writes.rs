@@ -259,3 +259,26 @@ async fn a_create_with_an_id_is_told_exactly_while_others_write() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_node_as_large_as_a_set_takes_comes_to_mirrors_with_others() {
+    let home = ZkPath::new(format!("/zkcells/{}", "a-cell".repeat(25))).unwrap();
+    let set = Set::new(GlobalOptions::default().with_home(home)).await;
+    // Fences that keep as much as they ever do.
+    let nodes = (0..3000).map(|n| (format!("/warm/{n:04}"), ""));
+    zkcells::tree::create_many(&*set.conn, nodes, Mode::Persistent).await.unwrap();
+    let mut size = 1024 * 1024;
+    loop {
+        let data = vec![b'x'; size];
+        let few = (0..7).fold(Multi::new().create("/large", data, Mode::Persistent), |few, n| {
+            few.create(format!("/s{n}"), "", Mode::Persistent)
+        });
+        match set.conn.multi(few).await {
+            Ok(_) => break,
+            Err(err) => assert_eq!(err.kind(), ErrorKind::TooLarge, "{size}: {err}"),
+        }
+        size -= 128;
+    }
+    assert!(size > 1_040_000, "{size}");
+    assert_eq!(set.diff().await, []);
+}

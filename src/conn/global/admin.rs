@@ -1,14 +1,17 @@
 //! Giving a quorum an identity, or another one.
 
+use bytes::Bytes;
+
 use super::identity::Identity;
 use super::quorum::Quorum;
 use super::status::QuorumStatus;
 use super::{GlobalConn, Shared, who};
-use crate::conn::ConnExt as _;
+use crate::conn::{Conn as _, Pending};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::Mode;
 use crate::path::ZkPath;
+use crate::request::{Op, Reply, Request};
 
 /// Gives a quorum an identity, unless somebody was faster; then that one counts. Says which counts, and
 /// whether it is ours.
@@ -17,6 +20,7 @@ pub(super) async fn make(
     quorum: &Quorum,
     identity: &Identity,
     verb: &'static str,
+    deadline: Deadline,
 ) -> Result<(Identity, bool), Error> {
     let told = |err: Error| quorum.told(err).during(verb);
     let home = shared.home.path();
@@ -25,15 +29,15 @@ pub(super) async fn make(
         .collect();
     above.reverse();
     for path in &above {
-        match quorum.conn.create(path, "", Mode::Persistent).await {
+        let op = Op::Create { data: Bytes::new(), options: Mode::Persistent.into() };
+        match call(quorum, op, path, deadline).await {
             Err(err) if err.kind() != ErrorKind::NodeExists => return Err(told(err)),
             _ => {}
         }
     }
-    match quorum.conn.multi(shared.home.creation(identity)).await {
+    match call(quorum, Op::Multi(shared.home.creation(identity)), home, deadline).await {
         Ok(_) => Ok((identity.clone(), true)),
         Err(err) if err.kind() == ErrorKind::NodeExists => {
-            let deadline = Deadline::after(shared.options.wait);
             let found = who::is(shared, quorum, deadline).await.map_err(told)?;
             Ok((found.0, false))
         }
@@ -50,9 +54,10 @@ pub(super) async fn change(
     after: &Identity,
     version: i32,
     verb: &'static str,
+    deadline: Deadline,
 ) -> Result<i32, Error> {
     let ops = shared.home.change(before, after, version);
-    match quorum.conn.multi(ops).await {
+    match call(quorum, Op::Multi(ops), shared.home.path(), deadline).await {
         Ok(_) => Ok(version.wrapping_add(1)),
         Err(err) if err.index().is_some() => {
             let err = Error::new(verb, "", ErrorKind::Contended);
@@ -60,6 +65,12 @@ pub(super) async fn change(
         }
         Err(err) => Err(quorum.told(err).during(verb)),
     }
+}
+
+fn call(quorum: &Quorum, op: Op, path: &ZkPath, deadline: Deadline) -> Pending<Reply> {
+    let mut request = Request::new(op, path.clone());
+    request.deadline = deadline;
+    quorum.conn.call(request)
 }
 
 impl GlobalConn {
@@ -80,8 +91,8 @@ impl GlobalConn {
         let deadline = Deadline::after(shared.options.wait);
         let changed = |quorum: &Quorum| {
             Error::new(VERB, "", ErrorKind::WrongQuorum).with_detail(format!(
-                "the identity of {quorum} has changed meanwhile; look at `zk global status`, and \
-                 repair it again"
+                "the identity of {quorum} has changed meanwhile; look at {}, and repair it again",
+                quorum.remedy.status()
             ))
         };
         let then = |number: usize| {
@@ -108,7 +119,7 @@ impl GlobalConn {
             return Ok(());
         }
         let after = Identity { complete: true, ..own.clone() };
-        change(shared, &mirror.quorum, &own, &after, version, VERB).await.map(drop)
+        change(shared, &mirror.quorum, &own, &after, version, VERB, deadline).await.map(drop)
     }
 }
 
@@ -118,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::conn::global::{GlobalOptions, Promotion};
-    use crate::conn::{Conn, MemoryQuorum};
+    use crate::conn::{Conn, ConnExt as _, MemoryQuorum};
     use crate::tree;
 
     fn set(quorums: &[MemoryQuorum]) -> GlobalConn {

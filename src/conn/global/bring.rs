@@ -14,21 +14,19 @@
 //! what it holds. If the fences have not moved since before the write was called, that order is as good
 //! as the one above, and the multi can follow at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::Shared;
-use super::carry::{Attempt, Terms};
-use super::count::Record;
+use super::carry::{Attempt, Brought, Terms};
 use super::home::{FenceNo, Home};
 use super::identity::{Identity, Wrong};
-use super::look::{Depth, Found, Freshness, Look, What, look};
+use super::look::{Depth, Found, Freshness, Look, What, look, look_at_one};
 use super::mirror::{Held, Mirror};
 use super::plan::{Left, Pair, plan};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::node::Mode;
 use crate::path::ZkPath;
 use crate::pause;
 
@@ -90,18 +88,23 @@ impl<'a> Batch<'a> {
         self.paths.iter().map(Home::fence_of).collect()
     }
 
-    /// Where a mirror has all that the first has, once it was brought there: what was called before is
-    /// there, too.
-    fn agreed(&self, pairs: &[Pair<'_>], depth: Depth) -> Vec<ZkPath> {
-        let whole = pairs.iter().filter(|pair| pair.is_whole(depth)).map(|pair| pair.path);
-        whole.filter(|path| self.wanted.contains(path)).cloned().collect()
+    /// Where a mirror has the data that the first has, once it was brought there, and where it has all:
+    /// there, what was called before is there, too.
+    fn brought(&self, pairs: &[Pair<'_>], depth: Depth) -> Brought {
+        let wanted: HashSet<&ZkPath> = self.wanted.iter().collect();
+        let those = |is_meant: &dyn Fn(&Pair<'_>) -> bool| -> Vec<ZkPath> {
+            let pairs = pairs.iter().filter(|pair| wanted.contains(pair.path));
+            pairs.filter(|pair| is_meant(pair)).map(|pair| pair.path.clone()).collect()
+        };
+        let told = those(&|pair| pair.first.to_mirror().is_none() || pair.first.data.is_some());
+        Brought { told, agreed: those(&|pair| pair.is_whole(depth)) }
     }
 
     /// On which conditions `identity` is written, with what the first held at `moment`.
     fn terms(&self, identity: Identity, fences: Vec<i32>, moment: u64, count: i64) -> Terms<'_> {
         let Batch { shared, job, .. } = self;
-        let record = Record { term: job.identity.term.clone(), count };
-        Terms { shared, identity, fences, moment, record, deadline: job.deadline }
+        let term = job.identity.term.clone();
+        Terms { shared, identity, fences, moment, term, count, deadline: job.deadline }
     }
 }
 
@@ -123,7 +126,7 @@ impl Mirror {
     ) -> Result<(), Error> {
         if job.paths.len() <= FEW {
             let early = early.or_else(|| self.assumed(job));
-            return self.bring(shared, job, &job.paths, early).await;
+            return self.bring_few(shared, job, &job.paths, early).await;
         }
         if let Some(early) = early.filter(|early| job.suits(early)) {
             let batch = Batch::new(shared, job, &job.paths);
@@ -136,8 +139,27 @@ impl Mirror {
             }
         }
         let some: Vec<_> =
-            job.paths.chunks(FEW).map(|some| self.bring(shared, job, some, None)).collect();
+            job.paths.chunks(FEW).map(|some| self.bring_few(shared, job, some, None)).collect();
         stream::iter(some).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// Together, or one by one if one of them is so large that it leaves no room for more than its fence.
+    async fn bring_few(
+        &self,
+        shared: &Shared,
+        job: &Job,
+        some: &[ZkPath],
+        early: Option<Look>,
+    ) -> Result<(), Error> {
+        match self.bring(shared, job, some, early).await {
+            Err(err) if err.kind() == ErrorKind::TooLarge && some.len() > 1 => {
+                for path in some {
+                    self.bring(shared, job, std::slice::from_ref(path), None).await?;
+                }
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     async fn bring(
@@ -168,7 +190,7 @@ impl Mirror {
             let attempt = match at_once {
                 Some(attempt) => attempt,
                 None => {
-                    // What was only assumed, or is outdated, is not good enough for this.
+                    // What was only assumed, or is behind us, is not good enough for this.
                     let seen =
                         seen.filter(|seen| !seen.fences.is_empty() && is_current(&held, seen));
                     self.afresh(&batch, &mut held, seen).await?
@@ -189,10 +211,12 @@ impl Mirror {
                     batch.paths.extend(more);
                     if batch.paths.len() > PATHS {
                         let err = Error::new("mirror", "", ErrorKind::NotEmpty);
-                        return Err(err.with_detail(
-                            "it has a large tree there that the first has not; see `zk global \
-                             diff`, and run `zk global repair --apply`",
-                        ));
+                        let remedy = &self.quorum.remedy;
+                        return Err(err.with_detail(format!(
+                            "it has a large tree there that the first has not; see {}, and run {}",
+                            remedy.diff(),
+                            remedy.repair()
+                        )));
                     }
                 }
             }
@@ -235,9 +259,9 @@ impl Mirror {
         if !is_current && !batch.wanted.iter().all(|path| plan.changes(path)) {
             return Ok(None);
         }
-        let agreed = batch.agreed(&pairs, job.depth);
+        let brought = batch.brought(&pairs, job.depth);
         let terms = batch.terms(identity, fences, job.moment, count);
-        self.write(held, &agreed, terms, plan).await.map(Some)
+        self.write(held, brought, terms, plan).await.map(Some)
     }
 
     /// With a fresh look at the first, after one at the mirror.
@@ -256,6 +280,7 @@ impl Mirror {
             paths: &asked,
             depth: Depth::All,
             freshness: Freshness::AsItIs,
+            session: None,
             deadline: job.deadline,
         };
         let (mirror, depth) = match seen {
@@ -274,7 +299,8 @@ impl Mirror {
         }
         let moment = shared.tick();
         let what = What { fences: &[], freshness: Freshness::Synced, ..what };
-        let first = look(&shared.first, what).await.map_err(|err| shared.first.told(err))?;
+        let first = look_at_one(&shared.first, what).await;
+        let first = first.map_err(|err| shared.first.told(err))?;
         shared.still_first(&first, &job.identity)?;
         let Some(count) = first.count else {
             return Err(shared.first.wrong(&Wrong::Unreadable("its counter is gone".into())));
@@ -287,9 +313,9 @@ impl Mirror {
         let pairs: Vec<Pair<'_>> =
             asked.iter().map(|path| pair(batch, path, &first.nodes, &mirror.nodes)).collect();
         let plan = plan(&pairs, depth)?;
-        let agreed = batch.agreed(&pairs, depth);
+        let brought = batch.brought(&pairs, depth);
         let terms = batch.terms(identity, fences, moment, count);
-        self.write(held, &agreed, terms, plan).await
+        self.write(held, brought, terms, plan).await
     }
 
     /// What a look would show if all is as it was and there is no node yet that the first has just
@@ -321,11 +347,12 @@ impl Mirror {
     }
 }
 
-/// Whether no fence that is held has moved since a look, as far as we know.
+/// Whether we have moved no fence that is held behind a look, as far as we know.
 fn is_current(held: &Held<'_>, seen: &Look) -> bool {
-    held.iter().all(|(number, fence)| {
-        let now = fence.now();
-        now.is_some() && seen.fences.get(number).copied().or(now) == now
+    held.iter().all(|(number, fence)| match (seen.fences.get(number), fence.now()) {
+        // What others did before it, it shows.
+        (Some(seen), Some(now)) => seen.wrapping_sub(now) >= 0,
+        (seen, now) => seen.or(now.as_ref()).is_some(),
     })
 }
 
@@ -347,7 +374,6 @@ fn pair<'a>(
     if let Some(left) = left {
         left.complete(&mut found);
     }
-    let mode = left.map_or(Mode::Persistent, |left| left.mode);
     let is_list_only = left.is_some_and(|left| left.data.is_none() && left.acl.is_some());
     Pair {
         is_list_only,
@@ -355,6 +381,5 @@ fn pair<'a>(
         path,
         first: found,
         mirror: mirror.get(path).cloned().unwrap_or_default(),
-        mode,
     }
 }

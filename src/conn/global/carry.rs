@@ -4,12 +4,12 @@ use bytes::Bytes;
 use futures::future::join;
 
 use super::Shared;
-use super::count::Record;
 use super::guard::ROOM;
 use super::home::Home;
 use super::identity::Identity;
 use super::mirror::{Held, Mirror};
 use super::plan::{List, Plan};
+use super::record::Record;
 use crate::conn::{Conn as _, Pending};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
@@ -33,6 +33,14 @@ pub(super) enum Attempt {
     Locked(ZkPath, Error),
 }
 
+/// What is there when a plan is carried out.
+pub(super) struct Brought {
+    /// The paths whose data is that of the first, for the fences to keep.
+    pub(super) told: Vec<ZkPath>,
+    /// Those at which nothing at all is left to do.
+    pub(super) agreed: Vec<ZkPath>,
+}
+
 /// On which conditions a mirror is written.
 pub(super) struct Terms<'a> {
     pub(super) shared: &'a Shared,
@@ -42,28 +50,31 @@ pub(super) struct Terms<'a> {
     pub(super) fences: Vec<i32>,
     /// From when the first's state is.
     pub(super) moment: u64,
-    /// How far the first was at least, for the fences to keep.
-    pub(super) record: Record,
+    /// The term of the first, and how far it was at least, for the fences to keep.
+    pub(super) term: String,
+    pub(super) count: i64,
     pub(super) deadline: Deadline,
 }
 
 impl Mirror {
-    /// Carries out a plan, and moves the fences even if it is empty: what is older must not follow. Then
-    /// nothing is left to do at the paths that `agreed`.
+    /// Carries out a plan, and moves the fences even if it is empty: what is older must not follow. The
+    /// last move has the fences keep what was `brought`.
     pub(super) async fn write(
         &self,
         held: &mut Held<'_>,
-        agreed: &[ZkPath],
+        brought: Brought,
         terms: Terms<'_>,
         plan: Plan,
     ) -> Result<Attempt, Error> {
-        let Terms { shared, identity, fences, moment, record, deadline } = terms;
+        let Terms { shared, identity, fences, moment, term, count, deadline } = terms;
         let home = &shared.home;
         let ends = Ends { home, identity: &identity, deadline };
-        let mut ahead = Ahead { fences, moment, record };
+        let mut ahead = Ahead { fences, moment, term, count };
+        // Where another look is needed, nothing is there yet.
+        let told = if plan.again { &[][..] } else { &brought.told };
         // Nobody opens a quorum, nor gives a node there a new list, that is another by now.
         if !plan.opened.is_empty() {
-            let moved = self.step(Vec::new(), &mut ahead, held, &ends).await?;
+            let moved = self.step(Vec::new(), &[], &mut ahead, held, &ends).await?;
             if let Some(refused) = moved {
                 return Ok(refused);
             }
@@ -71,15 +82,18 @@ impl Mirror {
         if let Some(refused) = self.set_lists(plan.opened, &ends).await? {
             return Ok(refused);
         }
-        for chunk in chunks(plan.ops) {
-            if let Some(refused) = self.step(chunk, &mut ahead, held, &ends).await? {
+        let mut chunks = chunks(plan.ops).into_iter().peekable();
+        while let Some(chunk) = chunks.next() {
+            let is_last = chunks.peek().is_none() && plan.acls.is_empty();
+            let told = if is_last { told } else { &[] };
+            if let Some(refused) = self.step(chunk, told, &mut ahead, held, &ends).await? {
                 return Ok(refused);
             }
         }
         if !plan.acls.is_empty() {
             // Whoever looked before they were set must not believe that look: the fences move again.
             let set = self.set_lists(plan.acls, &ends);
-            let moved = self.step(Vec::new(), &mut ahead, held, &ends);
+            let moved = self.step(Vec::new(), told, &mut ahead, held, &ends);
             // They leave in this order.
             let (set, moved) = join(set, moved).await;
             if let Some(refused) = set?.or(moved?) {
@@ -89,7 +103,7 @@ impl Mirror {
         if plan.again {
             return Ok(Attempt::Conflict);
         }
-        for path in agreed {
+        for path in &brought.agreed {
             let number = Home::fence_of(path);
             if let Some((_, fence)) = held.iter_mut().find(|(held, _)| *held == number) {
                 fence.agreed(path, moment);
@@ -98,37 +112,47 @@ impl Mirror {
         Ok(Attempt::Done)
     }
 
-    /// Carries out some steps, and moves the fences; `None` when that was well.
+    /// Carries out some steps, and moves the fences, which keep what is `told`; `None` when that was
+    /// well.
     async fn step(
         &self,
         chunk: Vec<MultiOp>,
+        told: &[ZkPath],
         ahead: &mut Ahead,
         held: &mut Held<'_>,
         ends: &Ends<'_>,
     ) -> Result<Option<Attempt>, Error> {
         let home = ends.home;
         let mut ops = vec![home.check(ends.identity)];
-        ops.extend(held.iter().zip(&ahead.fences).map(|((number, fence), version)| MultiOp::Set {
+        let records: Vec<Record> = held
+            .iter()
+            .map(|(number, fence)| {
+                let told = told.iter().filter(|path| Home::fence_of(path) == *number);
+                Record::behind(fence.record(), &ahead.term, ahead.count, told)
+            })
+            .collect();
+        let fences = held.iter().zip(&ahead.fences).zip(&records);
+        ops.extend(fences.map(|(((number, _), version), record)| MultiOp::Set {
             path: home.fence(*number),
-            data: fence.keeps(Some(&ahead.record)).map(|kept| kept.to_bytes()).unwrap_or_default(),
+            data: record.to_bytes(),
             version: Version::Exact(*version),
         }));
         let first = ops.len();
         ops.extend(chunk.iter().cloned());
         match self.call(Op::Multi(ops), home.path(), ends.deadline).await {
             Ok(Reply::Multi(replies)) => {
-                let sets = replies.iter().skip(1);
-                for ((version, reply), (_, fence)) in
+                let sets = replies.iter().skip(1).zip(records);
+                for ((version, (reply, record)), (_, fence)) in
                     ahead.fences.iter_mut().zip(sets).zip(held.iter_mut())
                 {
                     if let MultiReply::Set(stat) = reply {
                         *version = stat.version;
-                        fence.moved(stat.version, ahead.moment, Some(&ahead.record));
+                        fence.moved(stat.version, ahead.moment, record);
                     }
                 }
                 Ok(None)
             }
-            Ok(_) => Err(odd()),
+            Ok(_) => Err(Error::odd("mirror", "")),
             Err(err) => {
                 held.iter_mut().for_each(|(_, fence)| fence.forget());
                 let op = err.index().and_then(|index| chunk.get(index.checked_sub(first)?));
@@ -152,7 +176,7 @@ impl Mirror {
                 // If it is another node by now, this was not meant for it.
                 Ok(Reply::Stat(stat)) if stat.czxid == there.czxid => {}
                 Ok(Reply::Stat(_)) => return Ok(Some(Attempt::Conflict)),
-                Ok(_) => return Err(odd()),
+                Ok(_) => return Err(Error::odd("mirror", "")),
                 Err(err) => return self.refused(err, None, ends).await.map(Some),
             }
         }
@@ -187,7 +211,7 @@ impl Mirror {
                 let asked = Op::Children(LeaveWatch::No);
                 let names = match self.call(asked, path, ends.deadline).await {
                     Ok(Reply::Children(children, _)) => children.names,
-                    Ok(_) => return Err(odd()),
+                    Ok(_) => return Err(Error::odd("mirror", "")),
                     Err(err) if err.kind() == ErrorKind::NoNode => Vec::new(),
                     Err(err) => return Err(err),
                 };
@@ -244,7 +268,9 @@ struct Ahead {
     fences: Vec<i32>,
     /// From when the first's state is.
     moment: u64,
-    record: Record,
+    /// The term of the first, and how far it was.
+    term: String,
+    count: i64,
 }
 
 /// What all requests of one attempt share.
@@ -274,9 +300,4 @@ fn chunks(ops: Vec<MultiOp>) -> Vec<Vec<MultiOp>> {
         }
     }
     chunks
-}
-
-fn odd() -> Error {
-    Error::new("mirror", "", ErrorKind::Unexpected)
-        .with_detail("the connection answered another question")
 }

@@ -1,9 +1,9 @@
 //! Reads that ask all quorums, and tell when they differ.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
 use super::Shared;
 use super::identity::Identity;
@@ -12,7 +12,7 @@ use crate::background::KEEPER;
 use crate::cells::Reads;
 use crate::conn::{Conn as _, Pending};
 use crate::error::{Error, ErrorKind};
-use crate::node::Stat;
+use crate::node::{Acl, Stat};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::request::{LeaveWatch, Op, Read, ReadReply, Reply, Request};
@@ -32,8 +32,20 @@ enum Part {
     There,
     Data(bytes::Bytes),
     Names(Vec<String>),
-    Acl(String),
+    /// What a list grants.
+    Acl(BTreeSet<String>),
     Refused(ErrorKind),
+}
+
+/// What all quorums answered, and a number of each that moves with the answer.
+type Seen = Vec<(Result<Part, Error>, i64)>;
+
+/// A read that was looked at, and did not agree yet.
+struct Open {
+    request: Request,
+    seen: Seen,
+    /// How often in a row it has shown the same difference.
+    same: u32,
 }
 
 /// The same request as reads without a watch; `None` for what only the first can answer.
@@ -83,17 +95,16 @@ impl Shared {
         let gone = request.error(ErrorKind::NotSent).with_detail("nobody sees to it");
         let first = self.first.conn.call(request.clone());
         // They go out now, all at once.
-        let looks: Vec<_> = single.into_iter().map(|request| self.both(request)).collect();
+        let looks: Vec<_> = single.iter().map(|request| self.both(request)).collect();
         let (responder, pending) = Pending::channel(move || gone);
         let shared = self.clone();
         // Without a thread the responder is dropped, and tells it.
         let _ = KEEPER.spawn(async move {
             let reply = first.await;
-            let mut verdict = Ok(());
-            for (request, look) in looks {
-                verdict = verdict.and(shared.compare(&request, look.await).await);
-            }
-            responder.send(match verdict {
+            let seen = join_all(looks).await;
+            let open = single.into_iter().zip(seen);
+            let open = open.map(|(request, seen)| Open { request, seen, same: 0 });
+            responder.send(match shared.compare(open.collect()).await {
                 Ok(()) => reply,
                 Err(err) => Err(err.during(request.op.name())),
             });
@@ -102,40 +113,29 @@ impl Shared {
     }
 
     /// One look at all quorums: the first's answer and those of the mirrors.
-    #[allow(clippy::type_complexity, reason = "a request, and what it will show")]
-    fn both(
-        self: &Arc<Self>,
-        request: Request,
-    ) -> (Request, impl Future<Output = Vec<(Result<Part, Error>, i64)>> + Send + use<>) {
+    fn both(self: &Arc<Self>, request: &Request) -> impl Future<Output = Seen> + Send + use<> {
         let answers: Vec<_> =
             self.quorums().map(|quorum| quorum.conn.call(request.clone())).collect();
-        let look = async move { join_all(answers).await.into_iter().map(part).collect() };
-        (request, look)
+        async move { join_all(answers).await.into_iter().map(part).collect() }
     }
 
-    /// Looks until the quorums agree, or differ in the same way again and again.
-    async fn compare(
-        self: &Arc<Self>,
-        request: &Request,
-        mut seen: Vec<(Result<Part, Error>, i64)>,
-    ) -> Result<(), Error> {
-        let mut same = 0;
+    /// Looks until the quorums agree on all of them, or differ on one in the same way again and again. Those
+    /// that differ are looked at again together.
+    async fn compare(self: &Arc<Self>, mut open: Vec<Open>) -> Result<(), Error> {
         loop {
-            self.without_ephemerals(request, &mut seen).await;
-            let Some(err) = self.difference(request, &seen) else { return Ok(()) };
-            same += 1;
-            if err.kind() != ErrorKind::Diverged || same >= LOOKS {
-                return Err(err);
-            }
+            let (left, first) = self.left(open).await?;
+            let Some((request, err)) = first else { return Ok(()) };
+            open = left;
+            let most = open.iter().map(|open| open.same).max().unwrap_or_default();
             // Seen once, it may be a write on its way.
-            let undecided = || match same {
-                1 => request.error(ErrorKind::Contended).with_detail(
+            let undecided = || match open.first().is_some_and(|open| open.same > 1) {
+                true => err.clone(),
+                false => request.error(ErrorKind::Contended).with_detail(
                     "it changed whenever all quorums were looked at, so nobody can say by the \
                      deadline whether they agree",
                 ),
-                _ => err.clone(),
             };
-            pause::after(same + LOOKS, request.deadline.remaining()).await;
+            pause::after(most + LOOKS, request.deadline.remaining()).await;
             if request.deadline.is_past() {
                 return Err(undecided());
             }
@@ -144,28 +144,58 @@ impl Shared {
                 sync.deadline = request.deadline;
                 quorum.conn.call(sync)
             });
-            let (synced, again) = (synced.collect::<Vec<_>>(), self.both(request.clone()).1);
-            let synced = join_all(synced).await.into_iter().map(Result::err);
-            let again = again.await;
-            let failed = synced.zip(&again).map(|(sync, (look, _))| sync.or(look.clone().err()));
-            if let Some((quorum, err)) =
-                self.quorums().zip(failed).find_map(|(quorum, err)| Some((quorum, err?)))
-            {
-                return Err(match request.deadline.is_past() {
-                    true => undecided(),
-                    false => quorum.told(err).at(&request.path),
+            let synced: Vec<_> = synced.collect();
+            let again: Vec<_> = open.iter().map(|open| self.both(&open.request)).collect();
+            let (synced, again) = join(join_all(synced), join_all(again)).await;
+            for (index, (quorum, synced)) in self.quorums().zip(synced).enumerate() {
+                let looks = open.iter().zip(&again).filter_map(|(open, seen)| {
+                    let (part, _) = seen.get(index)?;
+                    Some((&open.request.path, part.as_ref().err()?.clone()))
                 });
+                let failed = synced.err().map(|err| (&request.path, err));
+                if let Some((path, err)) = failed.into_iter().chain(looks).next() {
+                    return Err(match request.deadline.is_past() {
+                        true => undecided(),
+                        false => quorum.told(err).at(path),
+                    });
+                }
             }
-            // What still moves will be looked at for longer.
-            if again.iter().map(|(_, moment)| moment).ne(seen.iter().map(|(_, moment)| moment)) {
-                same = 0;
+            for (open, seen) in open.iter_mut().zip(again) {
+                // What still moves will be looked at for longer.
+                let moments = |seen: &Seen| seen.iter().map(|(_, at)| *at).collect::<Vec<_>>();
+                if moments(&seen) != moments(&open.seen) {
+                    open.same = 0;
+                }
+                open.seen = seen;
             }
-            seen = again;
         }
     }
 
+    /// Those that do not agree as they were seen, with the first of them and in what it differs.
+    ///
+    /// # Errors
+    ///
+    /// When one has shown the same difference often enough, or could not be compared.
+    async fn left(&self, open: Vec<Open>) -> Result<(Vec<Open>, Option<(Request, Error)>), Error> {
+        let looked = open.into_iter().map(|mut open| async move {
+            self.without_ephemerals(&open.request, &mut open.seen).await;
+            let err = self.difference(&open.request, &open.seen)?;
+            open.same += 1;
+            Some((open, err))
+        });
+        let (mut left, mut first) = (Vec::new(), None);
+        for (open, err) in join_all(looked).await.into_iter().flatten() {
+            if err.kind() != ErrorKind::Diverged || open.same >= LOOKS {
+                return Err(err);
+            }
+            first.get_or_insert_with(|| (open.request.clone(), err));
+            left.push(open);
+        }
+        Ok((left, first))
+    }
+
     /// Takes out what is the first's alone.
-    async fn without_ephemerals(&self, request: &Request, seen: &mut [(Result<Part, Error>, i64)]) {
+    async fn without_ephemerals(&self, request: &Request, seen: &mut Seen) {
         let Some(((first, _), mirrors)) = seen.split_first_mut() else { return };
         let there = match first {
             Ok(Part::Names(names)) => {
@@ -223,7 +253,7 @@ impl Shared {
     }
 
     /// What is wrong with an answer, if anything is.
-    fn difference(&self, request: &Request, seen: &[(Result<Part, Error>, i64)]) -> Option<Error> {
+    fn difference(&self, request: &Request, seen: &Seen) -> Option<Error> {
         let ((first, _), mirrors) = seen.split_first()?;
         let Ok(first) = first else { return None };
         let mut differ = Vec::new();
@@ -236,8 +266,10 @@ impl Shared {
         }
         (!differ.is_empty()).then(|| {
             request.error(ErrorKind::Diverged).with_detail(format!(
-                "{}; see `zk global diff`, and mend it by `zk global repair --apply`",
-                differ.join("; ")
+                "{}; see {}, and mend it by {}",
+                differ.join("; "),
+                self.first.remedy.diff(),
+                self.first.remedy.repair()
             ))
         })
     }
@@ -257,11 +289,7 @@ fn part(answer: Result<Reply, Error>) -> (Result<Part, Error>, i64) {
         }
         Ok(Reply::Exists(Some(stat), _)) => (Ok(Part::There), of(&stat)),
         Ok(Reply::Exists(None, _)) => (Ok(Part::Absent), 0),
-        Ok(Reply::Acl(acl, stat)) => {
-            let mut entries: Vec<String> = acl.iter().map(ToString::to_string).collect();
-            entries.sort();
-            (Ok(Part::Acl(entries.join(", "))), i64::from(stat.aversion))
-        }
+        Ok(Reply::Acl(acl, stat)) => (Ok(Part::Acl(Acl::granted(&acl))), i64::from(stat.aversion)),
         Err(err) if err.kind() == ErrorKind::NoNode => (Ok(Part::Absent), 0),
         Err(err) if err.kind() == ErrorKind::NoAuth => (Ok(Part::Refused(err.kind())), 0),
         Err(err) => (Err(err), 0),
@@ -305,7 +333,10 @@ fn shown(mirror: &Quorum, first: &Part, part: &Part) -> String {
 fn worded(part: &Part) -> String {
     match part {
         Part::Absent => "no node that is to be mirrored".into(),
-        Part::Acl(acl) => format!("the access list {acl}"),
+        Part::Acl(acl) => {
+            let entries: Vec<&str> = acl.iter().map(String::as_str).collect();
+            format!("the access list {}", entries.join(", "))
+        }
         Part::Refused(kind) => format!("an access list that says: {kind}"),
         Part::There | Part::Data(_) | Part::Names(_) => "a node".into(),
     }

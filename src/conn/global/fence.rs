@@ -8,7 +8,8 @@
 
 use std::collections::VecDeque;
 
-use super::count::{Record, is_behind};
+use super::count::is_behind;
+use super::record::Record;
 use crate::path::ZkPath;
 
 /// How many of the paths that were brought up last are remembered.
@@ -54,15 +55,12 @@ impl Fence {
 
     /// Whether it keeps that the first of `term` had counted more than `count`.
     pub(super) fn is_ahead_of(&self, term: &str, count: i64) -> bool {
-        let record = self.known.as_ref().and_then(|known| known.record.as_ref());
-        Record::furthest(record, term).is_some_and(|before| is_behind(count, before))
+        Record::furthest(self.record(), term).is_some_and(|before| is_behind(count, before))
     }
 
-    /// What it is to keep with what is written next: `record`, or what is there already.
-    pub(super) fn keeps(&self, record: Option<&Record>) -> Option<Record> {
-        let before = self.known.as_ref().and_then(|known| known.record.as_ref());
-        let is_newer = |record: &&Record| !self.is_ahead_of(&record.term, record.count);
-        record.filter(is_newer).or(before).cloned()
+    /// What it keeps, as far as we know.
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.known.as_ref()?.record.as_ref()
     }
 
     /// Whether anything is known of it on the quorum with the name `of`.
@@ -80,11 +78,10 @@ impl Fence {
         self.known = None;
     }
 
-    /// We have moved it to `version` with what the first held at `moment`.
-    pub(super) fn moved(&mut self, version: i32, moment: u64, record: Option<&Record>) {
-        let record = self.keeps(record);
+    /// We have moved it to `version` with what the first held at `moment`, and it keeps `record` now.
+    pub(super) fn moved(&mut self, version: i32, moment: u64, record: Record) {
         if let Some(known) = &mut self.known {
-            known.record = record;
+            known.record = Some(record);
             known.now = version;
             known.last = known.last.max(moment);
         }
@@ -138,24 +135,21 @@ mod tests {
     fn our_own_moves_do_not_stop_us_but_nothing_older_follows() {
         let mut fence = Fence::default();
         fence.learn("a", 4, None, 5);
-        fence.moved(5, 8, None);
+        fence.moved(5, 8, Record::behind(None, "t", 1, []));
         assert_eq!(fence.admits("a", 9, 4), Some(5));
         assert_eq!(fence.admits("a", 9, 5), Some(5));
         assert_eq!(fence.admits("a", 7, 4), None);
     }
 
     #[test]
-    fn what_a_fence_keeps_of_the_first_never_goes_back() {
-        let of = |term: &str, count| Record { term: term.into(), count };
+    fn a_fence_is_ahead_of_a_first_that_counts_less() {
+        let of = |count| Record::behind(None, "t", count, []);
         let mut fence = Fence::default();
-        fence.learn("a", 4, Some(of("t", 7)), 5);
+        fence.learn("a", 4, Some(of(7)), 5);
         assert!(fence.is_ahead_of("t", 6) && !fence.is_ahead_of("t", 7));
         assert!(!fence.is_ahead_of("u", 6));
-        fence.moved(5, 8, Some(&of("t", 6)));
-        fence.moved(6, 9, None);
-        assert_eq!(fence.keeps(None), Some(of("t", 7)));
-        assert_eq!(fence.keeps(Some(&of("t", 8))), Some(of("t", 8)));
-        assert_eq!(fence.keeps(Some(&of("u", 1))), Some(of("u", 1)));
+        fence.moved(5, 8, of(8));
+        assert!(fence.is_ahead_of("t", 7));
     }
 
     #[test]

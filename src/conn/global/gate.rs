@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What is for the first alone, as ephemeral nodes are, needs the first, and no mirror's word; then the
-//! gate is open for that only. Calls that only read pass unless they would overtake one that waits.
+//! gate is open for that only. That a node is ephemeral is only remembered, so the first is asked for it
+//! right before, in the same session, as long as no mirror would get what is written. Calls that only read pass unless they would overtake one that waits.
 //! Nobody waits here beyond his own deadline; the quorums are asked for as long as somebody does.
 
 use std::collections::VecDeque;
@@ -18,15 +19,15 @@ use std::time::Duration;
 
 use super::identity::Identity;
 use super::init::{InitOptions, init};
+use super::needs::{Chosen, Guard, Needs};
 use super::who::Agreed;
 use super::{Busy, Shared, who};
 use crate::background::{self, KEEPER};
 use crate::conn::{Conn as _, Pending, Responder};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::node::CreateOptions;
 use crate::path::ZkPath;
-use crate::request::{MultiOp, Op, Reply, Request};
+use crate::request::{LeaveWatch, Op, Reply, Request};
 
 /// Who the quorums are, as far as it is known.
 #[derive(Debug, Default)]
@@ -41,11 +42,31 @@ pub(super) struct Gate {
 enum Standing {
     #[default]
     Unchecked,
-    Checking(VecDeque<Waiting>),
+    Checking(Queue),
     /// Who the first is; of too many mirrors it is not known whether they are its mirrors.
     Alone(Identity),
     /// Who the first is, and enough mirrors are its mirrors.
     Open(Identity),
+}
+
+/// Calls that wait for the check, in their order.
+#[derive(Debug)]
+struct Queue {
+    calls: VecDeque<Waiting>,
+    /// When none of them is late yet.
+    soonest: Deadline,
+}
+
+impl Queue {
+    fn new(calls: VecDeque<Waiting>) -> Self {
+        let soonest = calls.iter().map(|waiting| waiting.request.deadline).min();
+        Queue { calls, soonest: soonest.unwrap_or(Deadline::now()) }
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.soonest = self.soonest.min(waiting.request.deadline);
+        self.calls.push_back(waiting);
+    }
 }
 
 /// A call that waits for the check, or for its turn.
@@ -58,35 +79,20 @@ struct Waiting {
     guard: Guard,
 }
 
-/// Who has to be who he should be before a call is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Needs {
-    /// It only reads.
-    Nobody,
-    /// It changes what is the first's alone.
-    First,
-    Mirrors,
-}
-
-/// Whether the first has to say that it still is one right before a call is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Guard {
-    /// The call says so itself, or changes nothing.
-    Within,
-    Wanted,
-    UnderWay,
-    Passed(Chosen),
-}
-
-/// Who chose the session in which a call is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chosen {
-    ByCaller,
-    ByUs,
-}
+/// How many calls may wait at once; another one is refused as not sent.
+const WAITING: usize = 64 * 1024;
 
 /// How long mirrors that must confirm are waited for, where others stand behind that need none of them.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What becomes of whoever stands in front once others were let by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// It needs more than is known.
+    Waiting,
+    /// The first is to be asked right before it.
+    Asking,
+}
 
 /// What those want who wait.
 struct Wanted {
@@ -96,30 +102,12 @@ struct Wanted {
 }
 
 impl Shared {
-    /// Who must be known for a request.
-    fn needs(&self, request: &Request) -> Needs {
-        let path = &request.path;
-        let of_own = |path: &ZkPath| match self.own().contains(path) {
-            true => Needs::First,
-            false => Needs::Mirrors,
-        };
-        let of_new = |options: &CreateOptions| match options.mode.is_ephemeral() {
-            true => Needs::First,
-            false => Needs::Mirrors,
-        };
-        match &request.op {
-            Op::Create { options, .. } => of_new(options),
-            Op::Set { .. } | Op::Delete { .. } => of_own(path),
-            Op::Multi(ops) => {
-                let of = |op: &MultiOp| match op {
-                    MultiOp::Check { .. } => Needs::Nobody,
-                    MultiOp::Create { options, .. } => of_new(options),
-                    op => of_own(op.path()),
-                };
-                ops.iter().map(of).max().unwrap_or(Needs::Nobody)
-            }
-            op if op.is_write() => Needs::Mirrors,
-            _ => Needs::Nobody,
+    /// Whether the first has to be asked right before a call that needs nobody else.
+    fn is_asked_before(&self, waiting: &Waiting) -> bool {
+        match waiting.guard {
+            Guard::Wanted => true,
+            Guard::Within => !self.relied(&waiting.request).is_empty(),
+            Guard::UnderWay | Guard::Passed(_) => false,
         }
     }
 
@@ -127,6 +115,9 @@ impl Shared {
     pub(super) fn enter(self: &Arc<Self>, request: Request) -> Pending<Reply> {
         if let Err(err) = request.check().and_then(|()| self.check_inside(&request)) {
             return Pending::ready(Err(err));
+        }
+        if let Some(answers) = self.read_inside(&request) {
+            return answers;
         }
         // Held while a request goes out: their order is that of the calls.
         let mut gate = self.gate();
@@ -138,16 +129,21 @@ impl Shared {
         if is_free && needs == Needs::Nobody {
             return self.read(request, gate.first());
         }
+        if gate.waiting() >= WAITING {
+            gate.drop_withdrawn();
+        }
+        if gate.waiting() >= WAITING {
+            let err = request.error(ErrorKind::NotSent);
+            return Pending::ready(Err(err.with_detail(format!(
+                "{WAITING} requests wait for this set already; call it with fewer at once"
+            ))));
+        }
         let gone = request.error(ErrorKind::NotSent).with_detail("nobody is left to send it");
         let (responder, pending) = Pending::channel(move || gone);
-        let guard = match &request.op {
-            // No multi can hold it.
-            Op::SetAcl { .. } => Guard::Wanted,
-            _ => Guard::Within,
-        };
+        let guard = Guard::of(&request);
         let waiting = Waiting { request, responder, busy: self.busy(), needs, guard };
         if let Standing::Checking(queue) = &mut gate.standing {
-            queue.push_back(waiting);
+            queue.push(waiting);
             self.queued.notify_one();
             return pending;
         }
@@ -172,16 +168,22 @@ impl Shared {
             if waiting.responder.is_withdrawn() {
                 continue;
             }
-            let Waiting { guard, request, needs, .. } = &waiting;
-            let is_known = *needs == Needs::Nobody || self.knows_the_count();
-            let first = gate.for_who(*needs).filter(|_| is_known).cloned();
+            // What it changes may be ephemeral no more.
+            waiting.needs = waiting.needs.max(self.needs(&waiting.request));
+            let needs = waiting.needs;
+            let is_known = needs == Needs::Nobody || self.knows_the_count();
+            let first = gate.for_who(needs).filter(|_| is_known).cloned();
+            let is_asked = match &gate.standing {
+                Standing::Alone(_) => self.is_asked_before(&waiting),
+                _ => waiting.guard == Guard::Wanted,
+            };
             let next = match first {
-                first if *needs == Needs::Nobody => {
+                first if needs == Needs::Nobody => {
                     let Waiting { request, responder, busy, .. } = waiting;
                     forward(self.read(request, first.as_ref()), responder, busy);
                     continue;
                 }
-                Some(first) if *guard != Guard::Wanted => {
+                Some(first) if !is_asked => {
                     let Waiting { request, responder, busy, guard, .. } = waiting;
                     let chosen = match guard {
                         Guard::Passed(chosen) => chosen,
@@ -192,16 +194,19 @@ impl Shared {
                 }
                 first => first,
             };
-            let request = request.clone();
+            let request = waiting.request.clone();
             if next.is_some() {
                 waiting.guard = Guard::UnderWay;
             }
             let queue = std::iter::once(waiting).chain(gate.leaving.drain(..)).collect();
-            gate.standing = Standing::Checking(queue);
+            let checking = Standing::Checking(Queue::new(queue));
+            let standing = std::mem::replace(&mut gate.standing, checking);
             drop(gate);
             let shared = self.clone();
             let spawned = match next {
-                Some(first) => KEEPER.spawn(async move { shared.guard(first, request).await }),
+                Some(first) => {
+                    KEEPER.spawn(async move { shared.guard(standing, first, request).await })
+                }
                 None => KEEPER.spawn(async move { shared.check().await }),
             };
             // Without a thread the responders are dropped, and tell it.
@@ -223,7 +228,7 @@ impl Shared {
             gate.standing = Standing::Unchecked;
             return;
         };
-        gate.leaving = queue;
+        gate.leaving = queue.calls;
         drop(gate);
         self.send_off();
     }
@@ -255,13 +260,15 @@ impl Shared {
                         }
                         self.refuse(&err, Needs::Mirrors, latest);
                     }
-                    self.let_by(Some(&first));
+                    if self.let_by(Some(&first)) == By::Asking {
+                        break;
+                    }
                 }
                 // Whoever came meanwhile and has more time has it asked again.
                 Some(Err(err)) => {
                     standing = Standing::Unchecked;
                     self.refuse(&err, Needs::First, latest);
-                    self.let_by(None);
+                    let _ = self.let_by(None);
                 }
             }
         }
@@ -272,21 +279,29 @@ impl Shared {
     /// Whether somebody who needs no mirror stands behind one who does.
     fn is_holding_up(&self) -> bool {
         let Standing::Checking(queue) = &self.gate().standing else { return false };
-        let mut behind = queue.iter().skip_while(|waiting| waiting.needs < Needs::Mirrors);
+        let mut behind = queue.calls.iter().skip_while(|waiting| waiting.needs < Needs::Mirrors);
         behind.any(|waiting| waiting.needs < Needs::Mirrors)
     }
 
-    /// Sends those who stand in front of whoever still has to wait.
-    fn let_by(self: &Arc<Self>, first: Option<&Identity>) {
+    /// Sends those who stand in front of whoever still has to wait, be it only for a word of the first.
+    fn let_by(self: &Arc<Self>, first: Option<&Identity>) -> By {
         if let Some(first) = first {
             self.in_epoch_of(first);
         }
         let most = if first.is_some() { Needs::First } else { Needs::Nobody };
         let mut gate = self.gate();
-        let Standing::Checking(queue) = &mut gate.standing else { return };
-        while queue.front().is_some_and(|waiting| waiting.needs <= most) {
-            let Some(Waiting { request, responder, busy, needs, .. }) = queue.pop_front() else {
-                return;
+        let Standing::Checking(queue) = &mut gate.standing else { return By::Waiting };
+        while let Some(front) = queue.calls.front_mut() {
+            front.needs = front.needs.max(self.needs(&front.request));
+            if front.needs > most {
+                break;
+            }
+            if front.needs == Needs::First && self.is_asked_before(front) {
+                return By::Asking;
+            }
+            let Some(Waiting { request, responder, busy, needs, .. }) = queue.calls.pop_front()
+            else {
+                break;
             };
             match first {
                 Some(first) if needs == Needs::First => {
@@ -295,53 +310,72 @@ impl Shared {
                 first => forward(self.read(request, first), responder, busy),
             }
         }
+        By::Waiting
     }
 
-    /// Has the first say that it is still `first`, for a new access list that is sent right behind, in
-    /// the same session.
-    async fn guard(self: Arc<Self>, first: Identity, request: Request) {
+    /// Has the first say that it is still `first`, and what is ephemeral there, for a call that is sent right
+    /// behind, in the same session. Then all is as it was: `standing`.
+    async fn guard(self: Arc<Self>, standing: Standing, first: Identity, request: Request) {
+        // With mirrors that are known it does not matter what it was: they get what they are to have.
+        let relied = match standing {
+            Standing::Alone(_) => self.relied(&request),
+            _ => Vec::new(),
+        };
         let asking = async {
+            let home = self.home.path();
             let session = match request.session {
                 Some(session) => session,
-                None => {
-                    let mut asked = Request::new(Op::Session, self.home.path().clone());
-                    asked.deadline = request.deadline;
-                    match self.first.conn.call(asked).await? {
-                        Reply::Session(session) => session.id(),
-                        _ => return Err(request.error(ErrorKind::Unexpected)),
-                    }
-                }
+                None => self.first.session(home, request.deadline).await?,
             };
-            let check = Op::Multi(vec![self.home.check(&first)]);
-            let mut check = Request::new(check, self.home.path().clone());
-            (check.deadline, check.session) = (request.deadline, Some(session));
-            self.first.conn.call(check).await.map(|_| session)
+            let call = |op: Op, path: &ZkPath| {
+                let mut asked = Request::new(op, path.clone());
+                (asked.deadline, asked.session) = (request.deadline, Some(session));
+                self.first.conn.call(asked)
+            };
+            let check = call(Op::Multi(vec![self.home.check(&first)]), home);
+            let looks = relied.iter().map(|path| (path, call(Op::Exists(LeaveWatch::No), path)));
+            let looks: Vec<_> = looks.collect();
+            check.await?;
+            let mut lasting = Vec::new();
+            for (path, look) in looks {
+                if let Reply::Exists(Some(stat), _) = look.await?
+                    && !stat.is_ephemeral()
+                {
+                    lasting.push(path.clone());
+                }
+            }
+            Ok((session, lasting))
         };
-        let Some(answer) = self.attend(asking).await else {
-            return self.open(Standing::Unchecked);
+        let answer: Result<(i64, Vec<ZkPath>), Error> = match self.attend(asking).await {
+            Some(answer) => answer,
+            None => return self.open(Standing::Unchecked),
         };
-        let mut open = Standing::Open(first);
         let mut refused = None;
         if let Standing::Checking(queue) = &mut self.gate().standing
             // If it is not there, its time was over.
-            && let Some(index) = queue.iter().position(|one| one.guard == Guard::UnderWay)
-            && let Some(waiting) = queue.get_mut(index)
+            && let Some(index) = queue.calls.iter().position(|one| one.guard == Guard::UnderWay)
+            && let Some(waiting) = queue.calls.get_mut(index)
         {
             match &answer {
-                Ok(session) => {
+                Ok((session, lasting)) if lasting.is_empty() => {
                     let by_caller = waiting.request.session.is_some();
                     let chosen = if by_caller { Chosen::ByCaller } else { Chosen::ByUs };
                     waiting.guard = Guard::Passed(chosen);
                     waiting.request.session = Some(*session);
                 }
-                Err(err) if err.index().is_some() => waiting.guard = Guard::Wanted,
-                Err(err) => refused = queue.remove(index).map(|waiting| (waiting, err.clone())),
+                // Another took the place of the node that was remembered.
+                Ok(_) => {
+                    waiting.needs = Needs::Mirrors;
+                    waiting.guard = Guard::of(&waiting.request);
+                }
+                Err(err) if err.index().is_some() => {
+                    waiting.guard = Guard::of(&waiting.request);
+                }
+                Err(err) => refused = queue.calls.remove(index).map(|one| (one, err.clone())),
             }
         }
-        if let Err(err) = &answer
-            && err.index().is_some()
-        {
-            open = Standing::Unchecked;
+        for path in answer.iter().flat_map(|(_, lasting)| lasting) {
+            self.own().remove(path);
         }
         if let Some((Waiting { request, responder, .. }, why)) = refused {
             let kind = match why.kind() {
@@ -353,7 +387,11 @@ impl Shared {
             let err = request.error(kind).with_detail(self.first.blame(&why));
             responder.send(Err(err));
         }
-        self.open(open);
+        match answer {
+            // It is another by now.
+            Err(err) if err.index().is_some() => self.open(Standing::Unchecked),
+            _ => self.open(standing),
+        }
     }
 
     /// Carries out `work` while the deadlines of those who wait are kept; `None` once nobody is left.
@@ -391,7 +429,7 @@ impl Shared {
     pub(super) fn clear(&self) {
         let standing = std::mem::take(&mut self.gate().standing);
         if let Standing::Checking(queue) = standing {
-            for Waiting { request, responder, .. } in queue {
+            for Waiting { request, responder, .. } in queue.calls {
                 responder.send(Err(request.error(ErrorKind::Closed)));
             }
         }
@@ -402,7 +440,7 @@ impl Shared {
     /// least, and whoever waits longest.
     fn waits(&self) -> Option<Wanted> {
         let Standing::Checking(queue) = &self.gate().standing else { return None };
-        let waiting = || queue.iter().filter(|waiting| waiting.needs > Needs::Nobody);
+        let waiting = || queue.calls.iter().filter(|waiting| waiting.needs > Needs::Nobody);
         let deadlines = || waiting().map(|waiting| waiting.request.deadline);
         let needs = waiting().map(|waiting| waiting.needs).max()?;
         Some(Wanted { soonest: deadlines().min()?, latest: deadlines().max()?, needs })
@@ -410,6 +448,12 @@ impl Shared {
 
     /// Answers those whose time is over, and says when the next one's is; `None` with nobody left.
     fn expire(&self) -> Option<Deadline> {
+        if let Standing::Checking(queue) = &self.gate().standing
+            && !queue.calls.is_empty()
+            && !queue.soonest.is_past()
+        {
+            return Some(queue.soonest);
+        }
         let late = self.take_out(|waiting| waiting.request.deadline.is_past());
         for Waiting { request, responder, .. } in late {
             let err = request.error(ErrorKind::NotSent);
@@ -417,7 +461,7 @@ impl Shared {
             responder.send(Err(err.with_detail(why)));
         }
         match &self.gate().standing {
-            Standing::Checking(queue) => queue.iter().map(|waiting| waiting.request.deadline).min(),
+            Standing::Checking(queue) if !queue.calls.is_empty() => Some(queue.soonest),
             _ => None,
         }
     }
@@ -436,13 +480,31 @@ impl Shared {
     fn take_out(&self, is_meant: impl Fn(&Waiting) -> bool) -> VecDeque<Waiting> {
         let mut gate = self.gate();
         let Standing::Checking(queue) = &mut gate.standing else { return VecDeque::new() };
-        let (out, left) = std::mem::take(queue).into_iter().partition(is_meant);
-        *queue = left;
+        let (out, left) = std::mem::take(&mut queue.calls).into_iter().partition(is_meant);
+        *queue = Queue::new(left);
         out
     }
 }
 
 impl Gate {
+    /// How many calls have not left.
+    fn waiting(&self) -> usize {
+        let checking = match &self.standing {
+            Standing::Checking(queue) => queue.calls.len(),
+            _ => 0,
+        };
+        self.leaving.len() + checking
+    }
+
+    /// Gives the places of those back who have left.
+    fn drop_withdrawn(&mut self) {
+        let is_wanted = |waiting: &Waiting| !waiting.responder.is_withdrawn();
+        self.leaving.retain(is_wanted);
+        if let Standing::Checking(queue) = &mut self.standing {
+            queue.calls.retain(is_wanted);
+        }
+    }
+
     /// The first, if it is known.
     fn first(&self) -> Option<&Identity> {
         self.for_who(Needs::First)

@@ -74,11 +74,7 @@ pub(super) fn opened(
                 _ => Err(Refusal::Other(request.error(ErrorKind::Unexpected))),
             }
         }
-        Ok(_) => Err(Refusal::Other(
-            request
-                .error(ErrorKind::Unexpected)
-                .with_detail("the connection answered another question"),
-        )),
+        Ok(_) => Err(Refusal::Other(Error::odd(request.op.name(), &request.path))),
         Err(err) => Err(match (err.index(), &request.op) {
             (Some(..AHEAD), _) => Refusal::Guard,
             (Some(index), Op::Multi(_)) => Refusal::Other(err.at_index(Some(index - AHEAD))),

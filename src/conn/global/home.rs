@@ -55,12 +55,17 @@ impl Home {
         self.path.child(&format!("fence-{number:02x}"))
     }
 
-    /// The fence of `path`: the same in every process and every release, so it is FNV-1a and not
-    /// whatever hash the standard library has today.
-    pub(super) fn fence_of(path: &ZkPath) -> FenceNo {
-        let hash = path.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    /// What `path` is known by where it is too long to be kept: the same in every process and every
+    /// release, so it is FNV-1a and not whatever hash the standard library has today.
+    pub(super) fn mark_of(path: &ZkPath) -> u64 {
+        path.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        })
+    }
+
+    /// The fence of `path`, for good.
+    pub(super) fn fence_of(path: &ZkPath) -> FenceNo {
+        let hash = Self::mark_of(path);
         // Its lowest byte hardly depends on the last one of the path.
         (hash ^ (hash >> 32)).to_le_bytes()[1]
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::remedy::Remedy;
+
 /// What a quorum is in its set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,8 +40,8 @@ pub struct Identity {
     pub term: String,
     /// What it is in this epoch.
     pub role: Role,
-    /// A random text that is drawn when a quorum without identity gets one: what it held before
-    /// counts no more.
+    /// A random text that is drawn when a quorum without identity gets one, as what it held before
+    /// counts no more; and when it is stopped, so that whatever is on its way there does not arrive.
     pub incarnation: String,
     /// Whether it had all that the first held when it came in, so that it may take its place. Later writes
     /// may be missing that it did not have to confirm: what mirrors keep of each other's first tells, and
@@ -51,6 +53,14 @@ pub struct Identity {
     /// yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<Before>,
+    /// Whether it takes no writes, because somebody makes another the first, or began to.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) stopped: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// An epoch of a set, and the term of its first.
@@ -79,6 +89,7 @@ impl Identity {
             incarnation: drawn(),
             complete: true,
             before: None,
+            stopped: false,
         }
     }
 
@@ -90,13 +101,24 @@ impl Identity {
             role: Role::First,
             complete: true,
             before: Some(Before { epoch: self.epoch, term: self.term.clone() }),
+            stopped: false,
             ..self.clone()
         }
     }
 
+    /// The same quorum, taking no writes before it is told who the first is.
+    pub(super) fn stopped(&self) -> Self {
+        Identity { stopped: true, incarnation: drawn(), ..self.clone() }
+    }
+
+    /// The same quorum, taking writes again.
+    pub(super) fn going_on(&self) -> Self {
+        Identity { stopped: false, incarnation: drawn(), ..self.clone() }
+    }
+
     /// The same quorum, as a mirror in whatever epoch it knows.
     pub(super) fn demoted(&self) -> Self {
-        Identity { role: Role::Mirror, ..self.clone() }
+        Identity { role: Role::Mirror, stopped: false, ..self.clone() }
     }
 
     /// The same quorum, as a mirror of `first` that may lack anything.
@@ -111,6 +133,7 @@ impl Identity {
             incarnation: drawn(),
             complete: false,
             before: None,
+            stopped: false,
             ..first.clone()
         }
     }
@@ -160,6 +183,15 @@ impl Identity {
         (&self.set, self.epoch, &self.term) == (&other.set, other.epoch, &other.term)
     }
 
+    /// What is wrong with a quorum that says this and is used as the first.
+    pub(super) fn wrong_as_first(&self) -> Option<Wrong> {
+        match self.role {
+            Role::Mirror => Some(Wrong::NotFirst(self.epoch)),
+            Role::First if self.stopped => Some(Wrong::Stopped),
+            Role::First => None,
+        }
+    }
+
     /// What is wrong with a quorum that says this and is used as a mirror of `first`.
     pub(super) fn wrong_as_mirror_of(&self, first: &Identity) -> Option<Wrong> {
         match self {
@@ -168,6 +200,7 @@ impl Identity {
             _ if self.epoch < first.epoch => Some(Wrong::Older(self.epoch, first.epoch)),
             _ if self.rivals(first) => Some(Wrong::Two(self.epoch)),
             _ if self.role != Role::Mirror => Some(Wrong::Twice),
+            _ if self.stopped => Some(Wrong::Stopped),
             _ => None,
         }
     }
@@ -204,6 +237,8 @@ pub(super) enum Wrong {
     NotFirst(u64),
     /// It is the first, and lacks writes that it had counted.
     Restored,
+    /// Another is being made the first.
+    Stopped,
 }
 
 impl Wrong {
@@ -212,53 +247,66 @@ impl Wrong {
     pub(super) fn is_fatal(&self) -> bool {
         matches!(self, Wrong::Newer(..) | Wrong::Two(_))
     }
-}
 
-/// What is wrong, and what to do.
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What is wrong, and what to do.
+    pub(super) fn told(&self, remedy: &Remedy) -> String {
+        let rejoin = || remedy.init(&["--rejoin"]);
+        let take_over = || remedy.init(&["--take-over"]);
         match self {
-            Wrong::Missing => f.write_str(
-                "has no identity: if it is new, or a mirror that lost its data, run `zk global \
-                 init`; if it was the first and lost its data, run `zk global promote` for a mirror",
+            Wrong::Missing => format!(
+                "has no identity: if it is new, or a mirror that lost its data, run {}; if it was the \
+                 first and lost its data, make a mirror the first, as by {}",
+                remedy.init(&[]),
+                remedy.promote(2, &[])
             ),
-            Wrong::Unreadable(why) => write!(
-                f,
-                "has an identity that cannot be used: {why}; see who wrote it, then delete it and \
-                 run `zk global init --take-over`"
+            Wrong::Unreadable(why) => format!(
+                "has an identity that cannot be used: {why}; see who wrote it, then delete it and run {}",
+                take_over()
             ),
-            Wrong::Foreign => f.write_str(
+            Wrong::Foreign => format!(
                 "belongs to another set: check the addresses; if it is to join this set, delete its \
-                 identity and run `zk global init --take-over`",
+                 identity and run {}",
+                take_over()
             ),
-            Wrong::Older(own, first) => write!(
-                f,
-                "is of epoch {own} and the first of epoch {first}: another was made the first while \
-                 it was away; run `zk global init --rejoin`, then `zk global repair --apply`"
+            Wrong::Older(own, first) => format!(
+                "is of epoch {own} and the first of epoch {first}: another was made the first while it \
+                 was away; run {}, then {}",
+                rejoin(),
+                remedy.repair()
             ),
-            Wrong::Newer(own, first) => write!(
-                f,
-                "is of epoch {own} and the first of epoch {first}: another was made the first; put \
-                 that one in front in the configuration"
+            Wrong::Newer(own, first) => format!(
+                "is of epoch {own} and the first of epoch {first}: another was made the first; put that \
+                 one in front in the configuration"
             ),
-            Wrong::Two(epoch) => write!(
-                f,
+            Wrong::Two(epoch) => format!(
                 "follows another first of the same epoch {epoch}: two were made the first apart from \
                  each other, and each may hold what the other lacks, so nothing is written; compare \
-                 them, then choose one by `zk global promote --over-rivals`"
+                 them, then choose one, as by {}",
+                remedy.promote(1, &["--over-rivals"])
             ),
-            Wrong::Twice => f.write_str(
-                "says that it is the first, as the first does: check the addresses and their order",
+            Wrong::Twice => {
+                "says that it is the first, as the first does: check the addresses and their \
+                             order"
+                    .to_string()
+            }
+            Wrong::NotFirst(epoch) => format!(
+                "is a mirror since epoch {epoch}: put the first in front in the configuration, or make \
+                 this one the first by {}",
+                remedy.promote(1, &[])
             ),
-            Wrong::NotFirst(epoch) => write!(
-                f,
-                "is a mirror since epoch {epoch}: put the first in front in the configuration, or \
-                 make this one the first by `zk global promote`"
+            Wrong::Restored => format!(
+                "lacks writes that it once had, as after it was restored from an old backup: make a \
+                 mirror the first, as by {}; or, if what was written since is to be lost, run {}",
+                remedy.promote(2, &[]),
+                remedy.promote(1, &["--though-incomplete"])
             ),
-            Wrong::Restored => f.write_str(
-                "lacks writes that it once had, as after it was restored from an old backup: run `zk \
-                 global promote` for a mirror; or, if what was written since is to be lost, `zk global \
-                 promote 1 --though-incomplete`",
+            Wrong::Stopped => format!(
+                "takes no writes, as somebody makes another the first, or began to: if that has ended \
+                 half-way, do it again, as by {}; or, if the first is to stay it and takes writes, run \
+                 {}, then {}",
+                remedy.promote(2, &[]),
+                rejoin(),
+                remedy.repair()
             ),
         }
     }
@@ -279,6 +327,11 @@ mod tests {
         assert_eq!(wrong(mirror.risen(3)), Some(Wrong::Newer(4, 3)));
         let foreign = Identity::mirror_of(&Identity { epoch: 3, ..Identity::fresh() });
         assert_eq!(wrong(foreign), Some(Wrong::Foreign));
+        assert_eq!(wrong(mirror.stopped()), Some(Wrong::Stopped));
+        assert_eq!(wrong(mirror.stopped().going_on()), None);
+        assert_eq!(first.wrong_as_first(), None);
+        assert_eq!(first.stopped().wrong_as_first(), Some(Wrong::Stopped));
+        assert_eq!(mirror.wrong_as_first(), Some(Wrong::NotFirst(3)));
         // Another first of this epoch, and whoever follows it.
         let rival = mirror.risen(2);
         assert_eq!(wrong(rival.clone()), Some(Wrong::Two(3)));
@@ -308,6 +361,9 @@ mod tests {
             first.risen(1),
             first.risen(1),
             first.demoted(),
+            first.stopped(),
+            first.stopped(),
+            first.stopped().going_on(),
             mirror.clone(),
             Identity::mirror_of(&first),
         ];

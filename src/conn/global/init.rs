@@ -3,14 +3,17 @@
 use futures::future::join_all;
 
 use super::admin::{change, make};
-use super::identity::{Identity, Role, Wrong};
+use super::identity::{Identity, Wrong};
+use super::look::Freshness;
 use super::quorum::Quorum;
 use super::{GlobalConn, Shared, who};
-use crate::conn::ConnExt as _;
+use crate::conn::Conn as _;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
+use crate::request::{LeaveWatch, Op, Reply, Request};
 
-/// Whether quorums of an older epoch may come in again.
+/// Whether quorums may come in again that are of an older epoch, or were stopped by a promotion that went
+/// no further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejoin {
@@ -48,7 +51,7 @@ pub enum TakeOver {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct InitOptions {
-    /// Whether quorums of an older epoch may come in again.
+    /// Whether quorums of an older epoch, and those that were stopped, may come in again.
     pub rejoin: Rejoin,
     /// Whether the first of a new set may be empty where others are not.
     pub empty_first: EmptyFirst,
@@ -120,7 +123,7 @@ impl GlobalConn {
 /// Gives identities to those quorums that have none.
 pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identity, Error> {
     let deadline = Deadline::after(shared.options.wait);
-    let said = who::all(shared, deadline).await;
+    let said = who::all(shared, Freshness::AsItIs, deadline).await;
     let mut known = Vec::with_capacity(said.len());
     for (quorum, said) in shared.quorums().zip(said) {
         known.push(match said {
@@ -137,14 +140,14 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
         }
         None => Identity::fresh(),
     };
-    if fresh.role != Role::First {
-        return Err(shared.first.wrong(&Wrong::NotFirst(fresh.epoch)).during(VERB));
+    if let Some(wrong) = fresh.wrong_as_first() {
+        return Err(shared.first.wrong(&wrong).during(VERB));
     }
     for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
         let wrong = known.as_ref().and_then(|(own, _)| own.wrong_as_mirror_of(&fresh));
         match wrong {
             None => {}
-            Some(Wrong::Older(..)) if options.rejoin == Rejoin::AsMirrors => {}
+            Some(Wrong::Older(..) | Wrong::Stopped) if options.rejoin == Rejoin::AsMirrors => {}
             Some(wrong) => return Err(mirror.quorum.wrong(&wrong).during(VERB)),
         }
     }
@@ -153,14 +156,14 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
         .zip(&known)
         .filter_map(|(quorum, known)| known.is_none().then_some(quorum))
         .collect();
-    let full = full(shared, &new).await?;
+    let full = full(shared, &new, deadline).await?;
     check_full(shared, &full, first.is_none(), options)?;
     let (first, is_empty) = match first {
         Some(_) => (fresh, false),
         None => {
             let is_empty = full.is_empty();
             // The first goes first: of two who do this at once, whoever is later follows.
-            let (first, is_ours) = make(shared, &shared.first, &fresh, VERB).await?;
+            let (first, is_ours) = make(shared, &shared.first, &fresh, VERB, deadline).await?;
             // In a set of somebody else there may be something by now.
             (first, is_empty && is_ours)
         }
@@ -169,14 +172,14 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
         match known {
             None => {
                 let own = Identity { complete: is_empty, ..Identity::mirror_of(&first) };
-                let (made, _) = make(shared, &mirror.quorum, &own, VERB).await?;
+                let (made, _) = make(shared, &mirror.quorum, &own, VERB, deadline).await?;
                 if let Some(wrong) = made.wrong_as_mirror_of(&first) {
                     return Err(mirror.quorum.wrong(&wrong).during(VERB));
                 }
             }
             Some((own, version)) if own.wrong_as_mirror_of(&first).is_some() => {
-                let after = own.behind(&first);
-                change(shared, &mirror.quorum, own, &after, *version, VERB).await?;
+                let after = own.going_on().behind(&first);
+                change(shared, &mirror.quorum, own, &after, *version, VERB, deadline).await?;
             }
             Some(_) => {}
         }
@@ -185,8 +188,12 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
 }
 
 /// Those of these quorums that hold something.
-async fn full<'a>(shared: &Shared, quorums: &[&'a Quorum]) -> Result<Vec<&'a Quorum>, Error> {
-    let asked = join_all(quorums.iter().map(|quorum| holds(shared, quorum))).await;
+async fn full<'a>(
+    shared: &Shared,
+    quorums: &[&'a Quorum],
+    deadline: Deadline,
+) -> Result<Vec<&'a Quorum>, Error> {
+    let asked = join_all(quorums.iter().map(|quorum| holds(shared, quorum, deadline))).await;
     let mut full = Vec::new();
     for (quorum, holds) in quorums.iter().zip(asked) {
         if holds.map_err(|err| quorum.told(err).during(VERB))? {
@@ -223,13 +230,21 @@ fn check_full(
 }
 
 /// Whether a quorum holds anything of what the set is to hold.
-async fn holds(shared: &Shared, quorum: &Quorum) -> Result<bool, Error> {
+async fn holds(shared: &Shared, quorum: &Quorum, deadline: Deadline) -> Result<bool, Error> {
     let top = shared.home.top();
-    match quorum.conn.children(top).await {
-        Ok(children) => {
+    let call = |op: Op| {
+        let mut request = Request::new(op, top.clone());
+        request.deadline = deadline;
+        quorum.conn.call(request)
+    };
+    // What a server that lags behind shows could be from before there was anything.
+    call(Op::Sync).await?;
+    match call(Op::Children(LeaveWatch::No)).await {
+        Ok(Reply::Children(children, _)) => {
             let is_ours = |name: &String| shared.home.is_mirrored(&top.child(name));
             Ok(children.names.iter().any(is_ours))
         }
+        Ok(_) => Err(Error::new(VERB, top, ErrorKind::Unexpected)),
         Err(err) if err.kind() == ErrorKind::NoNode => Ok(false),
         Err(err) => Err(err),
     }

@@ -5,15 +5,17 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use super::count::{Record, count_of};
+use super::count::count_of;
 use super::home::{FenceNo, Home};
 use super::identity::Identity;
 use super::quorum::Quorum;
+use super::record::Record;
 use crate::conn::Conn as _;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::{Acl, Stat};
 use crate::path::ZkPath;
+use crate::pause;
 use crate::request::{Op, Read, ReadReply, Reply, Request};
 
 /// What a quorum holds at one path, as far as it was asked for and may be read.
@@ -82,7 +84,25 @@ pub(super) struct What<'a> {
     pub(super) paths: &'a [ZkPath],
     pub(super) depth: Depth,
     pub(super) freshness: Freshness,
+    /// The session in which it is asked; `None`: whichever there is, and perhaps two.
+    pub(super) session: Option<i64>,
     pub(super) deadline: Deadline,
+}
+
+/// As [`look`], all of it in one session: a quorum that comes back empty has none of those that it had. So
+/// what the look shows is of the quorum whose identity it shows, also where it takes several requests.
+pub(super) async fn look_at_one(quorum: &Quorum, what: What<'_>) -> Result<Look, Error> {
+    for round in 0.. {
+        pause::after(round, what.deadline.remaining()).await;
+        let session = quorum.session(what.home.path(), what.deadline).await?;
+        let seen = look(quorum, What { session: Some(session), ..what }).await;
+        let why = seen.as_ref().map_or_else(Some, |look| look.identity.as_ref().err());
+        let is_over = why.is_some_and(|err| err.kind() == ErrorKind::SessionExpired);
+        if !is_over || what.deadline.is_past() {
+            return seen;
+        }
+    }
+    Err(Error::new("look", "", ErrorKind::Timeout))
 }
 
 /// Looks at `quorum`. All requests are queued before this returns, in an order that makes a fence
@@ -93,7 +113,7 @@ pub(super) fn look(
 ) -> impl Future<Output = Result<Look, Error>> + Send + use<> {
     let call = |op: Op, path: &ZkPath| {
         let mut request = Request::new(op, path.clone());
-        request.deadline = what.deadline;
+        (request.deadline, request.session) = (what.deadline, what.session);
         quorum.conn.call(request)
     };
     let home = what.home.path();
@@ -121,12 +141,12 @@ pub(super) fn look(
         if let Some(synced) = synced {
             synced.await?;
         }
-        let Reply::Many(found) = many.await? else { return Err(odd()) };
+        let Reply::Many(found) = many.await? else { return Err(Error::odd("look", "")) };
         let mut found = found.into_iter();
         let identity = match found.next() {
             Some(Ok(ReadReply::Node(node))) => quorum.identity(Ok(node)),
             Some(Err(err)) => quorum.identity(Err(err)),
-            _ => return Err(odd()),
+            _ => return Err(Error::odd("look", "")),
         };
         let identity = identity.map(|(identity, _)| identity);
         let mut look = Look::of(identity);
@@ -136,7 +156,7 @@ pub(super) fn look(
                 // Whoever has no identity has none.
                 Some(Err(err)) if err.kind() == ErrorKind::NoNode => {}
                 Some(Err(err)) => return Err(err),
-                _ => return Err(odd()),
+                _ => return Err(Error::odd("look", "")),
             }
         }
         for number in fences {
@@ -148,7 +168,7 @@ pub(super) fn look(
                 // Whoever has an identity has fences, unless somebody deleted them.
                 Some(Err(err)) if err.kind() == ErrorKind::NoNode => {}
                 Some(Err(err)) => return Err(err),
-                _ => return Err(odd()),
+                _ => return Err(Error::odd("look", "")),
             }
         }
         for path in &paths {
@@ -156,7 +176,7 @@ pub(super) fn look(
             match found.next() {
                 Some(Ok(ReadReply::Exists(stat))) => node.stat = stat,
                 Some(Err(err)) => return Err(err),
-                _ => return Err(odd()),
+                _ => return Err(Error::odd("look", "")),
             }
             if depth == Depth::All {
                 match found.next() {
@@ -166,17 +186,17 @@ pub(super) fn look(
                     Some(Err(err)) if err.kind() == ErrorKind::NoNode => node.stat = None,
                     Some(Err(err)) if err.kind() == ErrorKind::NoAuth => {}
                     Some(Err(err)) => return Err(err),
-                    _ => return Err(odd()),
+                    _ => return Err(Error::odd("look", "")),
                 }
             }
             look.nodes.insert(path.clone(), node);
         }
         for (path, acl) in paths.iter().zip(acls) {
             let acl = match acl.await {
-                Ok(Reply::Acl(acl, _)) => Some(acl).filter(|acl| !acl.iter().any(is_hidden)),
+                Ok(Reply::Acl(acl, _)) => Some(acl).filter(|acl| !acl.iter().any(Acl::is_hidden)),
                 Err(err) if matches!(err.kind(), ErrorKind::NoNode | ErrorKind::NoAuth) => None,
                 Err(err) => return Err(err),
-                Ok(_) => return Err(odd()),
+                Ok(_) => return Err(Error::odd("look", "")),
             };
             if let Some(node) = look.nodes.get_mut(path) {
                 node.acl = acl;
@@ -184,14 +204,4 @@ pub(super) fn look(
         }
         Ok(look)
     }
-}
-
-/// Whether servers keep the hash of a password from us: they do from who may not set the list.
-fn is_hidden(entry: &Acl) -> bool {
-    entry.scheme == "digest" && entry.id.ends_with(":x")
-}
-
-fn odd() -> Error {
-    Error::new("look", "", ErrorKind::Unexpected)
-        .with_detail("the connection answered another question")
 }

@@ -1,6 +1,6 @@
 //! What has to be written on a mirror so that it holds what the first holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -16,9 +16,6 @@ use crate::request::MultiOp;
 pub(super) struct Left {
     pub(super) data: Option<(Bytes, Option<i64>)>,
     pub(super) acl: Option<(Vec<Acl>, i32)>,
-    /// How a new node is to live. Servers do not tell it, so who was not there makes a persistent
-    /// one.
-    pub(super) mode: Mode,
 }
 
 impl Left {
@@ -44,7 +41,6 @@ pub(super) struct Pair<'a> {
     pub(super) path: &'a ZkPath,
     pub(super) first: Found,
     pub(super) mirror: Found,
-    pub(super) mode: Mode,
     /// Whether it may be left open what its data is, where that may not be read: who set the access
     /// list alone may have shut himself out.
     pub(super) is_list_only: bool,
@@ -162,12 +158,8 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
                 let data = pair.first.data.clone().ok_or_else(|| unreadable(pair.path, "data"))?;
                 let acl =
                     pair.first.acl.clone().ok_or_else(|| unreadable(pair.path, "access list"))?;
-                let mode = match pair.mode {
-                    Mode::TtlSequential(ttl) => Mode::Ttl(ttl),
-                    Mode::PersistentSequential => Mode::Persistent,
-                    mode => mode,
-                };
-                let options = CreateOptions::from(mode).with_acl(acl);
+                // Whatever it is on the first: only that one ends it.
+                let options = CreateOptions::from(Mode::Persistent).with_acl(acl);
                 made.entry(level).or_default().push(MultiOp::Create { path, data, options });
             }
         }
@@ -178,13 +170,8 @@ pub(super) fn plan(pairs: &[Pair<'_>], depth: Depth) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// Whether two access lists grant the same; their order does not matter.
-pub(super) fn same(one: &[Acl], other: Option<&[Acl]>) -> bool {
-    let set = |acl: &[Acl]| -> BTreeSet<(u32, String, String)> {
-        let entries = acl.iter();
-        entries.map(|a| (a.perms.bits(), a.scheme.clone(), a.id.clone())).collect()
-    };
-    other.is_some_and(|other| set(one) == set(other))
+fn same(one: &[Acl], other: Option<&[Acl]>) -> bool {
+    other.is_some_and(|other| Acl::granted(one) == Acl::granted(other))
 }
 
 fn unreadable(path: &ZkPath, what: &str) -> Error {
@@ -209,14 +196,7 @@ mod tests {
     fn of(first: Found, mirror: Found) -> Result<Plan, Error> {
         let path = ZkPath::new("/a").unwrap();
         plan(
-            &[Pair {
-                path: &path,
-                first,
-                mirror,
-                mode: Mode::Persistent,
-                is_list_only: false,
-                is_locked: false,
-            }],
+            &[Pair { path: &path, first, mirror, is_list_only: false, is_locked: false }],
             Depth::All,
         )
     }
@@ -294,14 +274,7 @@ mod tests {
                     true => (Found::default(), there(0, "")),
                     false => (there(0, ""), Found::default()),
                 };
-                Pair {
-                    path,
-                    first,
-                    mirror,
-                    mode: Mode::Persistent,
-                    is_list_only: false,
-                    is_locked: false,
-                }
+                Pair { path, first, mirror, is_list_only: false, is_locked: false }
             })
             .collect();
         let plan = plan(&pairs, Depth::All).unwrap();

@@ -4,15 +4,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::identity::{Identity, Wrong};
+use super::remedy::Remedy;
 use crate::conn::Conn;
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::node::Node;
+use crate::path::ZkPath;
+use crate::request::{Op, Reply, Request};
 
 /// A quorum of a set, counted from 1; the first is number 1.
 #[derive(Clone, Debug)]
 pub(super) struct Quorum {
     pub(super) number: usize,
     pub(super) conn: Arc<dyn Conn>,
+    /// What people are told to type.
+    pub(super) remedy: Arc<Remedy>,
 }
 
 impl Quorum {
@@ -33,8 +39,19 @@ impl Quorum {
         err.with_detail(detail)
     }
 
+    /// The session in which it is asked now.
+    pub(super) async fn session(&self, home: &ZkPath, deadline: Deadline) -> Result<i64, Error> {
+        let mut asked = Request::new(Op::Session, home.clone());
+        asked.deadline = deadline;
+        match self.conn.call(asked).await? {
+            Reply::Session(session) => Ok(session.id()),
+            _ => Err(Error::odd("session", home)),
+        }
+    }
+
     /// The error for a quorum that is not the one that it is used as.
     pub(super) fn wrong(&self, why: &Wrong) -> Error {
+        let why = why.told(&self.remedy);
         Error::new("identity", "", ErrorKind::WrongQuorum).with_detail(format!("{self} {why}"))
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
+use super::look::Freshness;
 use super::{GlobalConn, who};
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -37,7 +38,7 @@ impl GlobalConn {
             let _ = init(shared, InitOptions::default()).await;
         }
         let deadline = Deadline::after(shared.options.wait);
-        let said = who::all(shared, deadline).await;
+        let said = who::all(shared, Freshness::AsItIs, deadline).await;
         let first = said.first().and_then(|said| said.as_ref().ok());
         let mut of_first = None;
         if let Some(first) = first.filter(|first| first.identity.role == Role::First) {
@@ -53,10 +54,10 @@ impl GlobalConn {
         let each = shared.quorums().zip(&said).map(|(quorum, said)| {
             let wrong = match (said.as_ref().map(|told| &told.identity), first) {
                 (Err(err), _) => Some(quorum.told(err.clone())),
-                (Ok(own), _) if quorum.number == 1 => match own.role {
-                    Role::First => of_first.as_ref().map(|wrong| quorum.wrong(wrong)),
-                    Role::Mirror => Some(quorum.wrong(&Wrong::NotFirst(own.epoch))),
-                },
+                (Ok(own), _) if quorum.number == 1 => {
+                    let wrong = own.wrong_as_first().or_else(|| of_first.take());
+                    wrong.map(|wrong| quorum.wrong(&wrong))
+                }
                 (Ok(own), Some(first)) => {
                     own.wrong_as_mirror_of(&first.identity).map(|wrong| quorum.wrong(&wrong))
                 }

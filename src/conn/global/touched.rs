@@ -9,7 +9,7 @@ use super::plan::Left;
 use crate::conn::outcome::at_creation;
 use crate::conn::{Conn as _, Pending};
 use crate::error::{Error, ErrorKind};
-use crate::node::{Acl, Stat};
+use crate::node::{Acl, Mode, Stat};
 use crate::path::ZkPath;
 use crate::request::{LeaveWatch, MultiOp, MultiReply, Op, ReadReply, Reply, Request};
 
@@ -97,6 +97,8 @@ pub(super) struct Outcome {
     pub(super) first: Option<BTreeMap<ZkPath, Found>>,
     /// What the write left there.
     pub(super) left: BTreeMap<ZkPath, Left>,
+    /// What the first will end by itself.
+    pub(super) passing: BTreeSet<ZkPath>,
 }
 
 /// The access list, unless the server makes something else of it than we see here.
@@ -116,6 +118,7 @@ impl Answered {
     ) -> Outcome {
         let mut first: BTreeMap<ZkPath, Found> = BTreeMap::new();
         let mut left: BTreeMap<ZkPath, Left> = BTreeMap::new();
+        let mut passing = BTreeSet::new();
         let mut is_told = true;
         if let (Some(stat), Op::SetAcl { acl, .. }) = (&self.acl, &request.op)
             && !stat.is_ephemeral()
@@ -144,7 +147,12 @@ impl Answered {
                     first.insert(path.clone(), Found { stat: now, data: Some(data.clone()), acl });
                     let data = Some((data.clone(), stat.map(|stat| stat.czxid)));
                     let acl = Some((options.acl.clone(), 0));
-                    left.insert(path.clone(), Left { data, acl, mode: options.mode });
+                    left.insert(path.clone(), Left { data, acl });
+                    shared.own().remove(path);
+                    let ends = options.mode == Mode::Container || options.mode.ttl().is_some();
+                    if ends && shared.home.is_mirrored(path) {
+                        passing.insert(path.clone());
+                    }
                 }
                 (MultiOp::Set { path, data, .. }, MultiReply::Set(stat))
                     if !stat.is_ephemeral() =>
@@ -160,12 +168,14 @@ impl Answered {
                         first.insert(path.clone(), Found::default());
                     }
                     left.remove(path);
+                    passing.remove(path);
                 }
                 _ => {}
             }
         }
         first.retain(|path, _| shared.home.is_mirrored(path));
-        Outcome { paths: first.keys().cloned().collect(), first: is_told.then_some(first), left }
+        let paths = first.keys().cloned().collect();
+        Outcome { paths, first: is_told.then_some(first), left, passing }
     }
 
     /// The answer in the form that was asked for. `created` is what was read right behind the write,
@@ -229,4 +239,15 @@ pub(super) async fn stats(
         _ => None,
     });
     there.collect()
+}
+
+/// The same, of each that was asked by itself.
+pub(super) async fn stats_each(asked: Vec<(ZkPath, Pending<Reply>)>) -> BTreeMap<ZkPath, Stat> {
+    let mut there = BTreeMap::new();
+    for (path, asked) in asked {
+        if let Ok(Reply::Exists(Some(stat), _)) = asked.await {
+            there.insert(path, stat);
+        }
+    }
+    there
 }

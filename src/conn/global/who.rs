@@ -6,11 +6,13 @@ use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::Shared;
-use super::count::{Record, count_of, is_behind};
+use super::count::{count_of, is_behind};
 use super::home::{FenceNo, Home};
-use super::identity::{Identity, Role, Wrong};
+use super::identity::{Identity, Wrong};
+use super::look::Freshness;
 use super::mirror::Mirror;
 use super::quorum::Quorum;
+use super::record::Record;
 use crate::conn::Conn as _;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
@@ -39,18 +41,10 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// In how many fences this mirror knows of less than `other` does, which follows the same first.
-    pub(super) fn lacks_of(&self, other: &Told) -> usize {
-        let term = &self.identity.term;
-        let has = |told: &Told, number: FenceNo| {
-            let of = told.records.iter().filter(|(own, _)| *own == number);
-            Record::furthest(of.map(|(_, record)| record), term)
-        };
-        let lacks = |number: &FenceNo| match (has(self, *number), has(other, *number)) {
-            (Some(own), Some(other)) => is_behind(own, other),
-            (own, other) => own.is_none() && other.is_some(),
-        };
-        (FenceNo::MIN..=FenceNo::MAX).filter(lacks).count()
+    /// What the fence with this number keeps of the first that this quorum follows.
+    pub(super) fn record(&self, number: FenceNo) -> Option<&Record> {
+        let record = self.records.iter().find(|(own, _)| *own == number).map(|(_, record)| record);
+        record.filter(|record| record.term == self.identity.term)
     }
 }
 
@@ -67,9 +61,16 @@ pub(super) async fn ask(
     shared: &Shared,
     quorum: &Quorum,
     what: Ask,
+    freshness: Freshness,
     deadline: Deadline,
 ) -> Result<Told, Error> {
     let home = shared.home.path();
+    if freshness == Freshness::Synced {
+        // What a server that lags behind says could be as old as that.
+        let mut sync = Request::new(Op::Sync, home.clone());
+        sync.deadline = deadline;
+        quorum.conn.call(sync).await?;
+    }
     let fences = match what {
         Ask::Identity => Vec::new(),
         Ask::Fences => (FenceNo::MIN..=FenceNo::MAX).collect(),
@@ -84,18 +85,22 @@ pub(super) async fn ask(
         reads.extend(fences.iter().map(|number| Read::Get(shared.home.fence(*number))));
         let mut request = Request::new(Op::ReadMany(reads), home.clone());
         request.deadline = deadline;
-        let Reply::Many(found) = quorum.conn.call(request).await? else { return Err(odd()) };
+        let Reply::Many(found) = quorum.conn.call(request).await? else {
+            return Err(Error::odd("identity", ""));
+        };
         let mut found = found.into_iter();
         let (identity, version) = match found.next() {
             Some(Ok(ReadReply::Node(node))) => quorum.identity(Ok(node))?,
-            Some(Err(err)) => return quorum.identity(Err(err)).and(Err(odd())),
-            _ => return Err(odd()),
+            Some(Err(err)) => {
+                return quorum.identity(Err(err)).and(Err(Error::odd("identity", "")));
+            }
+            _ => return Err(Error::odd("identity", "")),
         };
         let names = match found.next() {
             Some(Ok(ReadReply::Children(names))) => names,
             Some(Err(err)) if err.kind() == ErrorKind::NoNode => continue,
             Some(Err(err)) => return Err(err),
-            _ => return Err(odd()),
+            _ => return Err(Error::odd("identity", "")),
         };
         let Some(Ok(ReadReply::Node(counter))) = found.next() else { continue };
         if !Home::is_named(&identity, &names) {
@@ -128,13 +133,8 @@ pub(super) async fn is(
     quorum: &Quorum,
     deadline: Deadline,
 ) -> Result<(Identity, i32), Error> {
-    let told = ask(shared, quorum, Ask::Identity, deadline).await?;
+    let told = ask(shared, quorum, Ask::Identity, Freshness::AsItIs, deadline).await?;
     Ok((told.identity, told.version))
-}
-
-fn odd() -> Error {
-    Error::new("identity", "", ErrorKind::Unexpected)
-        .with_detail("the connection answered another question")
 }
 
 /// The first, if it is one.
@@ -143,10 +143,10 @@ pub(super) async fn first(shared: &Shared, deadline: Deadline) -> Result<Identit
 }
 
 async fn asked_first(shared: &Shared, deadline: Deadline) -> Result<Told, Error> {
-    let told = ask(shared, &shared.first, Ask::Identity, deadline).await?;
-    match told.identity.role {
-        Role::First => Ok(told),
-        Role::Mirror => Err(shared.first.wrong(&Wrong::NotFirst(told.identity.epoch))),
+    let told = ask(shared, &shared.first, Ask::Identity, Freshness::AsItIs, deadline).await?;
+    match told.identity.wrong_as_first() {
+        None => Ok(told),
+        Some(wrong) => Err(shared.first.wrong(&wrong)),
     }
 }
 
@@ -167,10 +167,7 @@ pub(super) async fn is_restored(
         return Ok(false);
     }
     // It may have been asked before the mirrors were, or of a server that lags.
-    let mut sync = Request::new(Op::Sync, shared.home.path().clone());
-    sync.deadline = deadline;
-    shared.first.conn.call(sync).await?;
-    let again = ask(shared, &shared.first, Ask::Identity, deadline).await?;
+    let again = ask(shared, &shared.first, Ask::Identity, Freshness::Synced, deadline).await?;
     Ok(again.identity.is(&first.identity) && is_behind(again.count, furthest))
 }
 
@@ -207,7 +204,7 @@ pub(super) async fn agree(
         .mirrors
         .iter()
         .map(|mirror| async move {
-            let told = ask(shared, &mirror.quorum, Ask::Fences, patience).await;
+            let told = ask(shared, &mirror.quorum, Ask::Fences, Freshness::AsItIs, patience).await;
             mirror.note(told.as_ref().map(|told| &told.identity));
             if let Ok(told) = &told {
                 mirror.learn_fences(shared, told);
@@ -274,6 +271,11 @@ fn away(quorum: &Quorum, err: &Error) -> Error {
 }
 
 /// What all quorums say of themselves, in their order.
-pub(super) async fn all(shared: &Shared, deadline: Deadline) -> Vec<Result<Told, Error>> {
-    join_all(shared.quorums().map(|quorum| ask(shared, quorum, Ask::Fences, deadline))).await
+pub(super) async fn all(
+    shared: &Shared,
+    freshness: Freshness,
+    deadline: Deadline,
+) -> Vec<Result<Told, Error>> {
+    let ask = |quorum| ask(shared, quorum, Ask::Fences, freshness, deadline);
+    join_all(shared.quorums().map(ask)).await
 }

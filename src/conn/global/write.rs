@@ -8,21 +8,20 @@ use tokio::sync::mpsc;
 
 use super::bring::Job;
 use super::count::{count, is_behind};
-use super::gate::Chosen;
 use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
 use super::home::Home;
 use super::identity::{Identity, Wrong};
 use super::look::{Freshness, Look, What, look};
+use super::needs::Chosen;
 use super::owed::Debt;
-use super::touched::{Answered, Touched, stats};
+use super::touched::{Answered, Touched, stats, stats_each};
 use super::who::Agreed;
 use super::{Busy, Shared, who};
 use crate::background::KEEPER;
 use crate::conn::{Conn as _, Responder};
 use crate::error::{Error, ErrorKind};
-use crate::node::Mode;
 use crate::path::ZkPath;
-use crate::request::{MAX_REQUEST, MultiOp, Op, Read, Reply, Request};
+use crate::request::{LeaveWatch, MAX_REQUEST, MultiOp, Op, Read, Reply, Request};
 
 impl Shared {
     /// Sends a write to the first, in its turn, and sees to the mirrors.
@@ -45,21 +44,21 @@ impl Shared {
             (call.deadline, call.session) = (request.deadline, request.session);
             self.first.conn.call(call)
         };
-        let exist = |paths: &[ZkPath]| {
-            let reads = paths.iter().cloned().map(Read::Exists).collect();
-            let asked = paths.first().map(|path| call(Op::ReadMany(reads), path));
-            (paths.to_vec(), asked)
-        };
-        // What was ephemeral is the first's alone, also when it ends; of others nobody need ask.
-        let own: Vec<ZkPath> = {
+        // What was ephemeral is the first's alone, also when it ends; of others nobody need ask. One by one:
+        // of many reads in one call, some would leave behind the write.
+        let before: Vec<_> = {
             let own = self.own();
-            touched.deleted.iter().filter(|path| own.contains(*path)).cloned().collect()
+            let own = touched.deleted.iter().filter(|path| own.contains(*path));
+            own.map(|path| (path.clone(), call(Op::Exists(LeaveWatch::No), path))).collect()
         };
-        let before = exist(&own);
         let floor = self.floor(&first);
         let answer = first_answer(self.clone(), &request, &steps, &first, floor.unwrap_or(0));
         let paths: Vec<ZkPath> = touched.paths.iter().cloned().collect();
-        let created = exist(&touched.created);
+        let created = {
+            let reads = touched.created.iter().cloned().map(Read::Exists).collect();
+            let asked = touched.created.first().map(|path| call(Op::ReadMany(reads), path));
+            (touched.created.clone(), asked)
+        };
         let fences: BTreeSet<_> = paths.iter().map(Home::fence_of).collect();
         let fences: Vec<_> = fences.into_iter().collect();
         let what = What {
@@ -68,6 +67,7 @@ impl Shared {
             paths: &paths,
             depth: touched.depth,
             freshness: Freshness::AsItIs,
+            session: None,
             deadline: request.deadline,
         };
         let is_foreseen = !paths.is_empty() && touched.numbered.is_empty();
@@ -122,8 +122,11 @@ impl Shared {
             if let Some(count) = count {
                 shared.counted(&first, count);
             }
-            let before = stats(before).await;
+            let before = stats_each(before).await;
             let outcome = answered.outcome(&shared, &request, &steps, &before);
+            for path in outcome.passing {
+                shared.mind(path);
+            }
             // Servers before 3.8.2 do not tell it in a multi; it is read while mirrors are at work.
             let reply = async {
                 let created = stats(created).await;
@@ -147,40 +150,6 @@ impl Shared {
         };
         // Without a thread the responder is dropped, and tells it.
         let _ = KEEPER.spawn(work);
-    }
-
-    /// Refuses what is not in the tree of this set. What that tree stands on may be made, as otherwise
-    /// nobody could.
-    pub(super) fn check_inside(&self, request: &Request) -> Result<(), Error> {
-        let is_allowed = |path: &ZkPath, mode: Option<Mode>| {
-            let is_ground = self.home.is_above(path) && mode == Some(Mode::Persistent);
-            self.home.is_inside(path) || is_ground
-        };
-        let outside = match &request.op {
-            Op::Session | Op::Sync => None,
-            Op::Multi(steps) => steps.iter().find_map(|step| {
-                let mode = match step {
-                    MultiOp::Create { options, .. } => Some(options.mode),
-                    _ => None,
-                };
-                (!is_allowed(step.path(), mode)).then(|| step.path())
-            }),
-            Op::ReadMany(reads) => {
-                reads.iter().map(Read::path).find(|path| !is_allowed(path, None))
-            }
-            Op::Create { options, .. } => {
-                (!is_allowed(&request.path, Some(options.mode))).then_some(&request.path)
-            }
-            _ => (!is_allowed(&request.path, None)).then_some(&request.path),
-        };
-        match outside {
-            None => Ok(()),
-            Some(path) => {
-                let err = Error::new(request.op.name(), path, ErrorKind::BadPath);
-                let top = self.home.top();
-                Err(err.with_detail(format!("this set of quorums holds {top}, and nothing else")))
-            }
-        }
     }
 
     /// Refuses what could be written on the first and not on the mirrors, and what is not the user's.
@@ -305,9 +274,10 @@ impl Shared {
             lack.iter().filter_map(|(index, err)| Some(mirror(index)?.quorum.blame(err))).collect();
         request.error(ErrorKind::NotMirrored).with_detail(format!(
             "the write stands on {}; not on {}; it is brought there while this connection lives, and \
-             after that by `zk global repair --apply`",
+             after that by {}",
             on.join(" and "),
             off.join("; nor on "),
+            self.first.remedy.repair(),
         ))
     }
 }

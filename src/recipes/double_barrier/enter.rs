@@ -136,7 +136,8 @@ impl<'a> Entrant<'a> {
             };
             match err.kind() {
                 ErrorKind::NoNode => {
-                    directory::make(&conn, dir, "", &barrier.acl, Mode::Container).await?;
+                    let mode = directory::mode(&session);
+                    directory::make(&conn, dir, "", &barrier.acl, mode).await?;
                 }
                 // Whatever there is of it goes before there is another.
                 ErrorKind::OutcomeUnknown => {
