@@ -11,6 +11,7 @@ use support::{servers, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zkcells::testing::cells::{LocalCells, fresh_root};
 use zkcells::testing::proxy::{Direction, FaultProxy};
+use zkcells::testing::wire::OpCode;
 use zkcells::{
     Auth, Conn as _, ConnExt as _, ErrorKind, EventKind, LeaveWatch, Loss, Mode, Multi, Op,
     Request, SessionOptions, SessionState, TreeEvent, TreeWatch, Version, Within, ZkConn, ZkPath,
@@ -224,16 +225,41 @@ async fn whoever_closes_again_waits_for_the_same_end() {
     conn.close().await.unwrap();
 }
 
-/// A server that takes long over it gets a ping behind the request, which it never answers: the
-/// connection ends with something unanswered, and the session has ended all the same.
-#[tokio::test]
-async fn a_close_that_takes_long_is_confirmed() {
+/// A connection of a short session through a relay that lets nothing through to the server, as it is
+/// being closed.
+async fn closed_in_a_hole() -> (FaultProxy, zkcells::Pending<()>, i64) {
     let relay = FaultProxy::to(&addrs("nyc")).await.unwrap();
     let hasty = SessionOptions::default().with_session_timeout(Duration::from_secs(2));
     let conn = ZkConn::connect(&relay.addr(), hasty).await.unwrap();
     let id = conn.session("/").await.unwrap().id();
     relay.black_hole(Direction::ToServer);
     let close = conn.close();
+    (relay, close, id)
+}
+
+/// A server that takes long over it gets a ping behind the request, which it never answers: the
+/// connection ends with something unanswered, and the session has ended all the same.
+#[tokio::test]
+async fn a_close_that_takes_long_is_confirmed() {
+    let (relay, close, id) = closed_in_a_hole().await;
+    soon("a ping behind it", async {
+        let ops = || relay.log().into_iter().filter_map(|entry| entry.op).collect::<Vec<_>>();
+        while !ops().ends_with(&[OpCode::CloseSession, OpCode::Ping]) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    relay.heal();
+    soon("the end", close).await.unwrap();
+    assert!(!servers::serves_session(&addrs("nyc"), id).await);
+}
+
+/// Then the request may be carried out right behind the connection that asks again, which the server
+/// leaves open and never answers.
+#[tokio::test]
+async fn a_close_that_arrives_with_the_next_connection_is_confirmed() {
+    let (relay, close, id) = closed_in_a_hole().await;
+    // What is held first on the old connection, and on the new one.
     relay.until(|bites| bites.held >= 2).await;
     relay.heal();
     soon("the end", close).await.unwrap();

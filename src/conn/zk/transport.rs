@@ -69,12 +69,14 @@ impl Transport {
     ///
     /// The connection may break over it: the server ends it with the session, though not all is
     /// answered that was sent behind the request, such as a ping. So the crate may connect again, and
-    /// is told that the session is over, or ends it then.
+    /// is told that the session is over, or ends it then. A connection that came before the session was
+    /// over may be left open and silent, so there must be time for one that is given up, which takes
+    /// two fifths of the session's timeout, and for the next.
     pub(super) async fn close(self) -> bool {
         let Transport { client, _task } = self;
         let mut states = client.state_watcher();
-        // Later the crate says of its own accord that the session is over.
-        let patience = client.session_timeout() / 2;
+        // Behind a whole timeout the crate says of its own accord that the session is over.
+        let patience = client.session_timeout() * 3 / 4;
         drop(client);
         let mut broken = None;
         loop {
