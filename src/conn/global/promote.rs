@@ -35,13 +35,19 @@
 //! If it ends half-way, quorums stay stopped; done again, for the same quorum or another, it goes on. Of two
 //! who promote at once, whoever stops a quorum last has it: the other finds its identity changed.
 
-use std::collections::BTreeSet;
+mod newer;
+mod refused;
+mod word;
+
 use std::sync::Arc;
 
 use tracing::warn;
 
+pub(crate) use newer::{Differs, Newer};
+pub use word::Promotion;
+
+use self::refused::{contended, silent};
 use super::admin::change;
-use super::home::Home;
 use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
 use super::look::Freshness;
@@ -51,56 +57,6 @@ use super::{GlobalConn, Shared, TARGET, who};
 use crate::conn::Conn;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::path::ZkPath;
-
-/// What an operator takes upon himself when another quorum is made the first. By default, nothing.
-///
-/// ```
-/// use zkcells::Promotion;
-/// let word = Promotion::default().without(3);
-/// # assert_ne!(word, Promotion::default());
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Promotion {
-    without: BTreeSet<usize>,
-    though_incomplete: bool,
-    over_rivals: bool,
-    though_behind: bool,
-}
-
-impl Promotion {
-    /// Mirror `number` cannot answer, and no other was made the first there. What it alone has of
-    /// answered writes is lost.
-    #[must_use]
-    pub fn without(mut self, number: usize) -> Self {
-        self.without.insert(number);
-        self
-    }
-
-    /// The chosen quorum may be one that is not [complete](Identity::complete): what it lacks of the
-    /// tree is lost.
-    #[must_use]
-    pub fn though_incomplete(mut self) -> Self {
-        self.though_incomplete = true;
-        self
-    }
-
-    /// Of two that were made the first apart from each other, the chosen one, or the one whose mirror it
-    /// is, is right: what was written on the other alone is lost.
-    #[must_use]
-    pub fn over_rivals(mut self) -> Self {
-        self.over_rivals = true;
-        self
-    }
-
-    /// The chosen quorum may lack writes that another mirror has: those are lost. Nothing is compared.
-    #[must_use]
-    pub fn though_behind(mut self) -> Self {
-        self.though_behind = true;
-        self
-    }
-}
 
 /// What it is called in errors.
 pub(crate) const VERB: &str = "promote";
@@ -112,23 +68,6 @@ struct Known {
     told: Told,
     /// Whether it was stopped here.
     is_stopped: bool,
-}
-
-/// Which of two mirrors that differ is the newer one there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Newer {
-    Chosen,
-    Other,
-    NobodyKnows,
-}
-
-/// What two mirrors differ in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Differs {
-    /// Whether there is a node, or in its data.
-    Node,
-    /// In the access list.
-    List,
 }
 
 /// A promotion on its way.
@@ -241,40 +180,6 @@ impl Promoting {
         self.known.iter().skip(1).filter(follows)
     }
 
-    /// Which is newer at a path where the chosen one and mirror `other` differ: as they are known to be, or
-    /// else as they are now.
-    pub(crate) async fn newer(
-        &mut self,
-        path: &ZkPath,
-        other: usize,
-        what: Differs,
-    ) -> Result<Newer, Error> {
-        let newer = self.newer_as_told(path, other, what);
-        if newer == Newer::Chosen {
-            return Ok(newer);
-        }
-        let deadline = Deadline::after(self.shared.options.wait);
-        let shared = self.shared.clone();
-        for known in &mut self.known {
-            if [self.chosen, other].contains(&known.quorum.number) {
-                let again = ask(&shared, &known.quorum, deadline).await?;
-                if !again.identity.is(&known.told.identity) {
-                    return Err(contended(&known.quorum));
-                }
-                known.told.records = again.records;
-            }
-        }
-        Ok(self.newer_as_told(path, other, what))
-    }
-
-    fn newer_as_told(&self, path: &ZkPath, other: usize, what: Differs) -> Newer {
-        let other = self.known.iter().find(|known| known.quorum.number == other);
-        match (self.known.first(), other) {
-            (Some(chosen), Some(other)) => newer(&chosen.told, &other.told, path, what),
-            _ => Newer::NobodyKnows,
-        }
-    }
-
     /// Stops the old first and all others that might answer writes, and says whether anything has come to
     /// a mirror since they were asked.
     pub(crate) async fn stop(&mut self) -> Result<bool, Error> {
@@ -361,56 +266,6 @@ impl Promoting {
         }
         Ok(risen)
     }
-
-    /// Why the chosen one may not be the first, `lacking` what mirror `other` has at these paths.
-    pub(crate) fn refusal(&self, other: usize, lacking: &[(ZkPath, Newer)]) -> Error {
-        let find = |number: usize| self.known.iter().find(|known| known.quorum.number == number);
-        let paths: Vec<&str> = lacking.iter().map(|(path, _)| path.as_str()).collect();
-        let (Some(chosen), Some(other)) = (find(self.chosen), find(other)) else {
-            return Error::new(VERB, "", ErrorKind::WrongQuorum);
-        };
-        let is_newer = lacking.iter().all(|(_, newer)| *newer == Newer::Other);
-        let number = other.quorum.number;
-        let way_out = match (is_newer, other.own().complete) {
-            (true, true) => format!(
-                "that one was told more of the first there, so choose quorum {number} ({})",
-                other.quorum.remedy.promote(number, &[])
-            ),
-            (true, false) => {
-                "that one was told more of the first there, but is not complete".into()
-            }
-            (false, _) => "nobody knows which of both is newer there, so look at them".into(),
-        };
-        let (chosen, other) = (&chosen.quorum, &other.quorum);
-        Error::new(VERB, "", ErrorKind::WrongQuorum).with_detail(format!(
-            "{chosen} may lack writes that {other} has, as they differ at {}: {way_out}; or, if such \
-             writes may be lost, say --though-behind",
-            paths.join(", ")
-        ))
-    }
-
-    /// Why nobody knows what the chosen one lacks of what mirror `other` has.
-    pub(crate) fn unknown(&self, other: usize, why: &Error) -> Error {
-        let find = |number: usize| self.known.iter().find(|known| known.quorum.number == number);
-        let names: Vec<String> = [find(self.chosen), find(other)]
-            .iter()
-            .flatten()
-            .map(|one| one.quorum.to_string())
-            .collect();
-        let at = match why.path() {
-            "" => String::new(),
-            path => format!(" at {path}"),
-        };
-        let help = match why.kind() {
-            ErrorKind::NoAuth => "add an identity with READ and ADMIN to the cell, ",
-            _ => "",
-        };
-        Error::new(VERB, "", why.kind()).with_detail(format!(
-            "{} could not be compared{at}, so nobody knows what the former lacks: {help}try again, or, if \
-             writes may be lost that only the latter has, say --though-behind",
-            names.join(" and ")
-        ))
-    }
 }
 
 impl Known {
@@ -432,32 +287,6 @@ impl Known {
 async fn ask(shared: &Shared, quorum: &Quorum, deadline: Deadline) -> Result<Told, Error> {
     let told = who::ask(shared, quorum, Ask::Fences, Freshness::Synced, deadline).await;
     told.map_err(|err| quorum.told(err))
-}
-
-fn contended(quorum: &Quorum) -> Error {
-    let err = Error::new(VERB, "", ErrorKind::Contended);
-    err.with_detail(format!("the identity of {quorum} changed meanwhile; look again"))
-}
-
-/// Which of two mirrors of one first is newer at a path where they differ.
-fn newer(chosen: &Told, other: &Told, path: &ZkPath, what: Differs) -> Newer {
-    let number = Home::fence_of(path);
-    let (own, its) = (chosen.record(number), other.record(number));
-    let at_least = |told: Option<&super::record::Record>| told.and_then(|told| told.at_least(path));
-    let at_most = |told: Option<&super::record::Record>| told.and_then(|told| told.at_most(path));
-    // `None` is less than any count.
-    if what == Differs::Node && at_least(own) > at_most(its) {
-        return Newer::Chosen;
-    }
-    if at_least(its) > at_most(own) {
-        return Newer::Other;
-    }
-    let is_ahead = its.map(|its| its.count) > own.map(|own| own.count);
-    match other.identity.complete || is_ahead {
-        true => Newer::NobodyKnows,
-        // It lacks things anyway.
-        false => Newer::Chosen,
-    }
 }
 
 /// What the chosen quorum will be, if it may.
@@ -501,13 +330,4 @@ fn check(known: &[Known], chosen: &Quorum, word: &Promotion) -> Result<Identity,
         )));
     }
     Ok(own.risen(latest))
-}
-
-/// The error for a quorum that cannot be asked.
-fn silent(quorum: &Quorum, err: &Error) -> Error {
-    let (why, number) = (quorum.blame(err), quorum.number);
-    Error::new(VERB, "", ErrorKind::NotSent).with_detail(format!(
-        "{why}; it may know of another first: wait until it answers, or, if it cannot, say --without \
-         {number}; nothing was changed"
-    ))
 }
