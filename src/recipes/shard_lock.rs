@@ -67,6 +67,7 @@ mod guard;
 mod join;
 mod list;
 mod member;
+mod names;
 mod run;
 mod shard;
 mod stay;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::Kind;
-use super::quorums::{Quorums, Told};
+use super::quorums::{Quorums, Told, blamed};
 use crate::conn::{Conn, ConnExt as _};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Acl, Stat};
@@ -87,17 +87,6 @@ impl Unread {
     pub(super) fn into_told(self) -> Told {
         self.0.into_values().map(Err).collect()
     }
-}
-
-/// `err`, saying on which quorum it was.
-pub(super) fn blamed(index: usize, err: Error) -> Error {
-    let why = match err.detail() {
-        // It has been said already.
-        Some(detail) if detail.starts_with("quorum ") => detail.to_string(),
-        Some(detail) => format!("on quorum {}: {detail}", index + 1),
-        None => format!("on quorum {}", index + 1),
-    };
-    err.with_detail(why)
 }
 
 /// Whether an error is that of a whole quorum, and not of a path.

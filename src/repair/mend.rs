@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures::future::join_all;
 
-use super::compare::{Suspect, blamed, is_of_quorum};
+use super::compare::{Suspect, is_of_quorum};
+use super::quorums::blamed;
 use super::quorums::{Quorums, Told};
 use super::{Difference, Kind};
 use crate::deadline::Deadline;

@@ -10,7 +10,6 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 
 use super::Difference;
-use super::compare::blamed;
 use crate::conn::global::{GlobalConn, Identity, QuorumStatus, Role};
 use crate::conn::within::Within;
 use crate::conn::{Conn, ConnExt as _, Pending};
@@ -253,6 +252,17 @@ impl Quorums {
             None => false,
         }
     }
+}
+
+/// `err`, saying on which quorum it was.
+pub(super) fn blamed(index: usize, err: Error) -> Error {
+    let why = match err.detail() {
+        // It has been said already.
+        Some(detail) if detail.starts_with("quorum ") => detail.to_string(),
+        Some(detail) => format!("on quorum {}: {detail}", index + 1),
+        None => format!("on quorum {}", index + 1),
+    };
+    err.with_detail(why)
 }
 
 fn left_out(err: Error) -> Error {

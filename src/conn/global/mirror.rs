@@ -11,7 +11,7 @@ use super::home::FenceNo;
 use super::identity::Identity;
 use super::owed::Owed;
 use super::quorum::Quorum;
-use super::who::Told;
+use super::told::Told;
 use crate::error::{Error, ErrorKind};
 
 /// A mirror with its fences.

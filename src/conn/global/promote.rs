@@ -46,13 +46,14 @@ use tracing::warn;
 pub(crate) use newer::{Differs, Newer};
 pub use word::Promotion;
 
-use self::refused::{contended, silent};
+use self::refused::silent;
 use super::admin::change;
 use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
 use super::look::Freshness;
 use super::quorum::Quorum;
-use super::who::{Ask, Told};
+use super::told::Told;
+use super::who::Ask;
 use super::{GlobalConn, Shared, TARGET, who};
 use crate::conn::Conn;
 use crate::deadline::Deadline;
@@ -206,7 +207,7 @@ impl Promoting {
         for known in &mut self.known {
             let again = ask(&shared, &known.quorum, deadline).await?;
             if !again.identity.is(&known.told.identity) {
-                return Err(contended(&known.quorum));
+                return Err(known.quorum.contended(VERB));
             }
             has_moved |= again.fences != known.told.fences;
             known.told = again;

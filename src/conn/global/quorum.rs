@@ -55,6 +55,12 @@ impl Quorum {
         Error::new("identity", "", ErrorKind::WrongQuorum).with_detail(format!("{self} {why}"))
     }
 
+    /// The error for a quorum of which somebody else made another meanwhile.
+    pub(super) fn contended(&self, verb: &'static str) -> Error {
+        Error::new(verb, "", ErrorKind::Contended)
+            .with_detail(format!("the identity of {self} changed meanwhile; look again"))
+    }
+
     /// Whether `err` is what is told of this quorum when it has no identity, and not that it cannot
     /// answer.
     pub(super) fn says_nothing(&self, err: &Error) -> bool {

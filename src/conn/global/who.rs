@@ -13,6 +13,7 @@ use super::look::Freshness;
 use super::mirror::Mirror;
 use super::quorum::Quorum;
 use super::record::Record;
+use super::told::Told;
 use crate::conn::Conn as _;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
@@ -25,28 +26,6 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// So often a quorum whose identity is just being changed is asked again.
 const LOOKS: u32 = 5;
-
-/// What a quorum says of itself.
-#[derive(Debug)]
-pub(super) struct Told {
-    pub(super) identity: Identity,
-    /// Of the node that says it.
-    pub(super) version: i32,
-    /// How many writes it has counted as a first.
-    pub(super) count: i64,
-    /// Where its fences stand.
-    pub(super) fences: Vec<(FenceNo, i32)>,
-    /// What they keep of the first.
-    pub(super) records: Vec<(FenceNo, Record)>,
-}
-
-impl Told {
-    /// What the fence with this number keeps of the first that this quorum follows.
-    pub(super) fn record(&self, number: FenceNo) -> Option<&Record> {
-        let record = self.records.iter().find(|(own, _)| *own == number).map(|(_, record)| record);
-        record.filter(|record| record.term == self.identity.term)
-    }
-}
 
 /// What a quorum is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::groups;
+use super::names::ACK;
 use super::shard::{Facts, Shard};
 use crate::background::KEEPER;
 use crate::error::Error;
@@ -158,11 +158,10 @@ impl ShardGuard {
     pub async fn ack(mut self) -> Released {
         if self.guard.is_valid() {
             let id = names::random_id();
-            let (_, stem) = groups::stems();
             let options = CreateOptions::from(Mode::PersistentSequential)
                 .with_acl(self.acl.clone())
                 .with_id(id.as_str());
-            let (word, by) = (self.shard.group().child(stem), self.guard.valid_until());
+            let (word, by) = (self.shard.group().child(ACK), self.guard.valid_until());
             self.guard.place_mut().leave_node(word, Owner::here(&id).to_json(), options, by);
         }
         self.leave().await

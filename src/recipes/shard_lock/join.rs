@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::groups::{self, Group, View};
 use super::member::Member;
+use super::names::NODE;
 use super::stay::Stay;
 use super::{ShardLock, VERB};
 use crate::conn::bound::BoundConn;
@@ -140,8 +141,7 @@ impl ShardLock {
         let options = CreateOptions::from(Mode::EphemeralSequential)
             .with_acl(self.acl.clone())
             .with_id(id.as_str());
-        let (stem, _) = groups::stems();
-        let steps = door.steps.clone().create(door.group.child(stem), &data, &options);
+        let steps = door.steps.clone().create(door.group.child(NODE), &data, &options);
         let asked = made_last(conn, conn.multi(steps));
         let place = Place::awaiting(conn, session, &door.group, (data, &id), asked);
         Stay::new(conn, session, door.group.clone(), place)

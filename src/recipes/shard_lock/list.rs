@@ -1,7 +1,7 @@
 //! The list of members that publishes a group: a little-endian int32 for each.
 
 use super::VERB;
-use super::groups::wrapped;
+use super::names::wrapped;
 use crate::error::{Error, ErrorKind};
 use crate::node::Node;
 use crate::path::ZkPath;

@@ -13,9 +13,10 @@ mod lead;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::groups::{self, Nodes, View};
+use super::groups::{Nodes, View};
 use super::guard::ShardGuard;
 use super::list::decode;
+use super::names;
 use super::shard::{Facts, Range};
 use super::stay::Stay;
 use super::{ShardLock, VERB};
@@ -70,8 +71,7 @@ impl Member {
         (path, stat): (ZkPath, Stat),
         is_behind: bool,
     ) -> Result<Self, Error> {
-        let (Some(group), Some(number)) = (path.parent(), groups::member_number(path.name()))
-        else {
+        let (Some(group), Some(number)) = (path.parent(), names::member_number(path.name())) else {
             return Err(Error::new(VERB, &path, ErrorKind::Unexpected)
                 .with_detail("it has no number that can be listed"));
         };

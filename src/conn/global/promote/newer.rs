@@ -1,10 +1,9 @@
 //! Which of two mirrors that differ is the newer one there.
 
-use super::refused::contended;
-use super::{Promoting, ask};
+use super::{Promoting, VERB, ask};
 use crate::conn::global::home::Home;
 use crate::conn::global::record::Record;
-use crate::conn::global::who::Told;
+use crate::conn::global::told::Told;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::path::ZkPath;
@@ -45,7 +44,7 @@ impl Promoting {
             if [self.chosen, other].contains(&known.quorum.number) {
                 let again = ask(&shared, &known.quorum, deadline).await?;
                 if !again.identity.is(&known.told.identity) {
-                    return Err(contended(&known.quorum));
+                    return Err(known.quorum.contended(VERB));
                 }
                 known.told.records = again.records;
             }

@@ -58,11 +58,6 @@ impl Promoting {
     }
 }
 
-pub(super) fn contended(quorum: &Quorum) -> Error {
-    let err = Error::new(VERB, "", ErrorKind::Contended);
-    err.with_detail(format!("the identity of {quorum} changed meanwhile; look again"))
-}
-
 /// The error for a quorum that cannot be asked.
 pub(super) fn silent(quorum: &Quorum, err: &Error) -> Error {
     let (why, number) = (quorum.blame(err), quorum.number);

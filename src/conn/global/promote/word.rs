@@ -27,7 +27,7 @@ impl Promotion {
         self
     }
 
-    /// The chosen quorum may be one that is not [complete](Identity::complete): what it lacks of the
+    /// The chosen quorum may be one that is not [complete](crate::Identity::complete): what it lacks of the
     /// tree is lost.
     #[must_use]
     pub fn though_incomplete(mut self) -> Self {
