@@ -71,6 +71,11 @@ impl Quorums {
         number.checked_sub(1).and_then(|index| self.all.get(index)).is_some_and(|one| one.answers)
     }
 
+    /// The numbers of those that were left out.
+    pub(super) fn left_out(&self) -> impl Iterator<Item = usize> {
+        self.mirrors().filter(|number| !self.answers(*number))
+    }
+
     /// Whether there is a mirror left.
     pub(super) fn has_mirrors(&self) -> bool {
         self.mirrors().any(|number| self.answers(number))
@@ -171,13 +176,13 @@ impl Quorums {
         self.seen.iter().find(|seen| seen.number == number)?.identity.as_ref().ok()
     }
 
-    /// Notes that all mirrors hold all that the first holds.
+    /// Notes that all mirrors that take part hold all that the first holds.
     ///
     /// # Errors
     ///
     /// When one is not who it was when it began, or does not answer.
     pub(super) async fn completed(&self) -> Result<(), Error> {
-        for number in self.mirrors() {
+        for number in self.mirrors().filter(|number| self.answers(*number)) {
             self.set.completed(number, &self.seen).await?;
         }
         Ok(())

@@ -68,6 +68,8 @@ pub(super) struct Walk {
     is_complete: bool,
     /// Where the step that is under way began.
     current: Option<Place>,
+    /// How many errors were told that are not about a mirror which is left out since.
+    failed: usize,
     /// The first place that had to be left undone.
     undone: Option<Place>,
     /// How far it is when all that was found has been told.
@@ -96,6 +98,7 @@ impl Walk {
             again: BTreeSet::new(),
             is_complete: true,
             current: None,
+            failed: 0,
             undone: None,
             progress: Progress::default(),
         };
@@ -106,6 +109,7 @@ impl Walk {
     /// The next part of it, and what is to be told of that; `None` when all is done.
     pub(super) async fn step(&mut self) -> Option<Told> {
         let mut told = Told::new();
+        let were_left_out = self.quorums.left_out().count();
         let done = if !self.is_begun {
             self.is_begun = true;
             self.begin(&mut told).await
@@ -128,7 +132,9 @@ impl Walk {
                 *err = err.clone().during(self.verb.name());
             }
         }
-        self.progress.failed += told.iter().filter(|one| one.is_err()).count();
+        let failed = told.iter().filter(|one| one.is_err()).count();
+        self.progress.failed += failed;
+        self.failed += failed.saturating_sub(self.quorums.left_out().count() - were_left_out);
         self.note();
         Some(told)
     }
@@ -150,13 +156,13 @@ impl Walk {
         self.quorums.sync(told).await
     }
 
-    /// Whether it has made all mirrors hold all that the first holds.
+    /// Whether it has made all mirrors that are not left out hold all that the first holds.
     fn is_whole(&self) -> bool {
         self.is_whole
             && self.verb == Verb::Repair
             && self.from.is_none()
-            && self.progress.failed == 0
-            && self.undone.is_none()
+            && self.failed == 0
+            && self.quorums.has_mirrors()
     }
 
     /// Where it begins.
@@ -185,8 +191,7 @@ impl Walk {
 
     /// Gives up what was to be done on mirrors that are left out by now.
     fn drop_out(&mut self) {
-        let out: Vec<usize> =
-            self.quorums.mirrors().filter(|number| !self.quorums.answers(*number)).collect();
+        let out: Vec<usize> = self.quorums.left_out().collect();
         if self.is_begun && !out.is_empty() && self.undone.is_none() {
             self.undone = self.earliest();
         }

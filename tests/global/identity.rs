@@ -224,3 +224,53 @@ async fn all_that_a_set_asks_for_itself_is_to_be_answered_in_its_time() {
     let (left, request) = longest.lock().unwrap().clone();
     assert!(left <= wait, "{left:?}: {request}");
 }
+
+/// As one that is listed by another name of its host.
+#[tokio::test]
+async fn one_quorum_is_not_two_mirrors() {
+    let (first, second) = (MemoryQuorum::new(), MemoryQuorum::new());
+    let twice = Set::over([first.clone(), second.clone(), second], GlobalOptions::default());
+    let err = twice.conn.init().await.unwrap_err();
+    assert!(err.to_string().contains("is the same quorum as number 2"), "{err}");
+    let options = GlobalOptions::default().with_require(Require::AtLeast(1));
+    let [first, second, _] = twice.quorums.clone();
+    // Even where one would do.
+    let asked = Set::over([first, second.clone(), second], options);
+    let err = asked.conn.create("/a", "1", Mode::Persistent).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
+    let status = asked.conn.status().await;
+    assert!(status[1].wrong.is_none(), "{:?}", status[1]);
+    assert_eq!(status[2].wrong.as_ref().unwrap().kind(), ErrorKind::WrongQuorum);
+    asked.nowhere("/a").await;
+}
+
+/// The top of a set is part of what it holds.
+#[tokio::test]
+async fn mirrors_of_a_set_whose_first_holds_its_top_are_not_complete() {
+    let options = GlobalOptions::default().with_top(ZkPath::new("/zk/a").unwrap());
+    let quorums = [MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()];
+    zkcells::tree::create_all(&quorums[0].connect(), "/zk/a", "data", Mode::Persistent)
+        .await
+        .unwrap();
+    let set = Set::over(quorums, options);
+    set.conn.init().await.unwrap();
+    let status = set.conn.status().await;
+    let complete: Vec<bool> =
+        status.iter().map(|one| one.identity.as_ref().unwrap().complete).collect();
+    assert_eq!(complete, [true, false, false]);
+}
+
+#[tokio::test]
+async fn a_quorum_that_holds_the_top_of_a_set_comes_into_it_on_a_word_alone() {
+    let options = GlobalOptions::default().with_top(ZkPath::new("/zk/a").unwrap());
+    let quorums = [MemoryQuorum::new(), MemoryQuorum::new(), MemoryQuorum::new()];
+    let [first, second, third] = quorums.clone();
+    let pair = [Arc::new(first.connect()) as Arc<dyn Conn>, Arc::new(second.connect())];
+    GlobalConn::new(pair, options.clone()).init().await.unwrap();
+    zkcells::tree::create_all(&third.connect(), "/zk/a", "theirs", Mode::Persistent).await.unwrap();
+    let set = Set::over(quorums, options);
+    let err = set.conn.init().await.unwrap_err();
+    assert!(err.to_string().contains("--take-over"), "{err}");
+    let word = InitOptions::default().with_take_over(TakeOver::Allow);
+    set.conn.init_with(word).await.unwrap();
+}

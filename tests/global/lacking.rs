@@ -358,3 +358,37 @@ async fn whoever_is_made_the_first_without_a_word_has_all_that_was_answered() {
     println!("lacking: {made} made the first, {refused} refused");
     assert!(made > 0 && refused > 0, "{made} made the first, {refused} refused");
 }
+
+#[tokio::test]
+async fn a_mirror_without_the_node_that_bears_its_name_is_told_as_such() {
+    let set = Set::new(GlobalOptions::default()).await;
+    set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+    let mirror = set.quorums[1].connect();
+    let names = mirror.children("/zkcells/global").await.unwrap().names;
+    let name = names.into_iter().find(|name| name.starts_with("is-")).unwrap();
+    mirror.delete(format!("/zkcells/global/{name}"), Version::Any).await.unwrap();
+    let err = soon("an answer", set.conn.set("/a", "2", Version::Any)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotMirrored);
+    assert!(err.to_string().contains("bears its name"), "{err}");
+    // Nobody writes there before somebody has looked.
+    let err = soon("an answer", set.conn.set("/a", "3", Version::Any)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::WrongQuorum);
+    assert_eq!(set.data("/a").await[0], has("2"));
+}
+
+#[tokio::test]
+async fn a_numbered_node_that_stands_on_the_first_is_named() {
+    let set = Set::new(GlobalOptions::default()).await;
+    set.conn.create("/q", "", Mode::Persistent).await.unwrap();
+    set.lines[1].lose_connection();
+    let conn = briefly(&set.conn);
+    let err = conn.create("/q/n-", "", Mode::PersistentSequential).await.unwrap_err();
+    assert!(err.to_string().contains("it made /q/n-0000000000"), "{err}");
+    let two = Multi::new().create("/q/plain", "", Mode::Persistent).create(
+        "/q/m-",
+        "",
+        Mode::PersistentSequential,
+    );
+    let err = conn.multi(two).await.unwrap_err();
+    assert!(err.to_string().contains("it made /q/m-0000000002;"), "{err}");
+}

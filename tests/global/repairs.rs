@@ -126,3 +126,26 @@ async fn nothing_is_deleted_when_the_first_cannot_be_listed() {
     assert!(failed.iter().any(|err| err.contains("could not be listed completely")), "{failed:?}");
     assert_eq!(set.data("/t/5/extra").await, [None, None, has("")]);
 }
+
+#[tokio::test]
+async fn a_mirror_is_complete_though_another_is_away() {
+    let options = GlobalOptions::default().with_require(Require::AtLeast(1));
+    let set = Set::new(options.clone()).await;
+    set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+    set.conn.settled().await;
+    set.conn.promote(2).await.unwrap();
+    let [first, second, third] = set.quorums.clone();
+    let options = options.with_wait(Duration::from_millis(300));
+    let new = Set::over([second, third, first], options);
+    new.lines[2].lose_connection();
+    let mut repair = repair::repair(&new.conn, "/").unwrap();
+    let mut failed = Vec::new();
+    while let Some(one) = soon("an item", repair.next()).await {
+        failed.extend(one.err().map(|err| err.to_string()));
+    }
+    assert!(failed.len() == 1 && failed[0].contains("left out"), "{failed:?}");
+    let status = soon("status", new.conn.status()).await;
+    assert!(status[1].identity.as_ref().unwrap().complete);
+    let status = soon("status", new.another().conn.status()).await;
+    assert!(!status[2].identity.as_ref().unwrap().complete);
+}

@@ -254,3 +254,19 @@ async fn what_changes_all_the_time_is_looked_at_when_nobody_writes_any_more() {
     });
     soon("another first", ops.conn.promote(2)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_mirror_that_was_stopped_is_told_so_though_the_first_is_away() {
+    let set = Set::new(GlobalOptions::default()).await;
+    let ops = TappedSet::over(set.quorums.clone(), Duration::from_secs(10));
+    ops.taps[1].hook(|request| {
+        let dead = || Pending::ready(Err(request.error(ErrorKind::NotSent)));
+        is_change(request).then(dead)
+    });
+    ops.conn.promote(2).await.unwrap_err();
+    let options = GlobalOptions::default().with_wait(Duration::from_millis(300));
+    let away = Set::over(set.quorums.clone(), options);
+    away.lines[0].lose_connection();
+    let status = soon("status", away.conn.status()).await;
+    assert!(status[2].wrong.as_ref().unwrap().to_string().contains("takes no writes"));
+}

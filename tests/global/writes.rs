@@ -282,3 +282,17 @@ async fn a_node_as_large_as_a_set_takes_comes_to_mirrors_with_others() {
     assert!(size > 1_040_000, "{size}");
     assert_eq!(set.diff().await, []);
 }
+
+/// Below it are the nodes of the set itself, so mirrors cannot be brought to it like to others.
+#[tokio::test]
+async fn what_a_sets_own_nodes_stand_on_is_not_written_through_it() {
+    let set = Set::new(GlobalOptions::default()).await;
+    let err = set.conn.set("/", "root", Version::Any).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ReadOnly);
+    let acl = vec![Acl::world(Perms::READ | Perms::ADMIN | Perms::CREATE | Perms::WRITE)];
+    let err = set.conn.set_acl("/", acl, Version::Any).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ReadOnly);
+    let multi = Multi::new().check("/", Version::Any).set("/", "root", Version::Any);
+    assert_eq!(set.conn.multi(multi).await.unwrap_err().kind(), ErrorKind::ReadOnly);
+    set.everywhere("/", "").await;
+}

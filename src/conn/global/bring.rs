@@ -37,6 +37,9 @@ const AT_ONCE: usize = 4;
 /// How many paths may turn out to be concerned by bringing up one.
 const PATHS: usize = 1000;
 
+/// So often a mirror may say who it is, and then have no node of that name.
+const LOOKS: u32 = 4;
+
 /// What is to be brought up.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -170,7 +173,7 @@ impl Mirror {
         mut early: Option<Look>,
     ) -> Result<(), Error> {
         let mut batch = Batch::new(shared, job, wanted);
-        let mut round = 0;
+        let (mut round, mut unnamed) = (0, 0);
         loop {
             pause::after(round, job.deadline.remaining()).await;
             round += 1;
@@ -199,6 +202,15 @@ impl Mirror {
             match attempt {
                 Attempt::Done => return Ok(()),
                 Attempt::Conflict => {}
+                // Another look would have shown who it is by now, unless a server lags behind.
+                Attempt::Unnamed => {
+                    unnamed += 1;
+                    if unnamed == LOOKS {
+                        shared.doubt();
+                        let why = "the node that bears its name is not there".to_string();
+                        return Err(self.quorum.wrong(&Wrong::Unreadable(why)));
+                    }
+                }
                 // With the same list open it was shut out again.
                 Attempt::Locked(path, err) if batch.locked.contains(&path) => return Err(err),
                 Attempt::Locked(path, err) if !shared.home.is_mirrored(&path) => return Err(err),

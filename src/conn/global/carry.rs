@@ -27,6 +27,8 @@ const BYTES: usize = MAX_REQUEST - 32 * ROOM;
 pub(super) enum Attempt {
     Done,
     Conflict,
+    /// The node is not there that bears the mirror's name: it is another by now, or cannot be used.
+    Unnamed,
     /// These are concerned, too.
     Wider(Vec<ZkPath>),
     /// The access list there shuts us out.
@@ -155,6 +157,9 @@ impl Mirror {
             Ok(_) => Err(Error::odd("mirror", "")),
             Err(err) => {
                 held.iter_mut().for_each(|(_, fence)| fence.forget());
+                if err.index() == Some(0) && err.kind() == ErrorKind::NoNode {
+                    return Ok(Some(Attempt::Unnamed));
+                }
                 let op = err.index().and_then(|index| chunk.get(index.checked_sub(first)?));
                 self.refused(err, op, ends).await.map(Some)
             }

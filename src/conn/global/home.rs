@@ -80,6 +80,11 @@ impl Home {
         path.is_in(&self.top)
     }
 
+    /// Whether the set's own nodes are below `path`.
+    pub(super) fn is_below(&self, path: &ZkPath) -> bool {
+        self.path.is_in(path)
+    }
+
     /// Whether `path` is above that tree.
     pub(super) fn is_above(&self, path: &ZkPath) -> bool {
         self.top.is_in(path) && path != &self.top
@@ -89,14 +94,14 @@ impl Home {
     /// they stand on, nor those of ZooKeeper itself.
     pub(super) fn is_mirrored(&self, path: &ZkPath) -> bool {
         self.is_inside(path)
-            && !self.path.is_in(path)
+            && !self.is_below(path)
             && !self.is_reserved(path)
             && path.components().next() != Some("zookeeper")
     }
 
     /// Whether there may be nodes at or below `path` that all quorums hold.
     pub(super) fn may_hold(&self, path: &ZkPath) -> bool {
-        let leads_there = self.path.is_in(path) || self.is_above(path);
+        let leads_there = self.is_below(path) || self.is_above(path);
         self.is_mirrored(path) || (leads_there && !self.is_reserved(path))
     }
 

@@ -183,6 +183,11 @@ impl Identity {
         (&self.set, self.epoch, &self.term) == (&other.set, other.epoch, &other.term)
     }
 
+    /// Whether one quorum said both, and so is listed twice.
+    pub(super) fn is_twin_of(&self, other: &Identity) -> bool {
+        self.set == other.set && self.incarnation == other.incarnation
+    }
+
     /// What is wrong with a quorum that says this and is used as the first.
     pub(super) fn wrong_as_first(&self) -> Option<Wrong> {
         match self.role {
@@ -233,6 +238,8 @@ pub(super) enum Wrong {
     Two(u64),
     /// The first is there twice.
     Twice,
+    /// It is the same quorum as the one with that number.
+    Same(usize),
     /// It is used as the first and is none.
     NotFirst(u64),
     /// It is the first, and lacks writes that it had counted.
@@ -243,9 +250,9 @@ pub(super) enum Wrong {
 
 impl Wrong {
     /// Whether nothing may be written as long as one quorum says so, however many agree otherwise:
-    /// the first may be none.
+    /// the first may be none, or one mirror may confirm for two.
     pub(super) fn is_fatal(&self) -> bool {
-        matches!(self, Wrong::Newer(..) | Wrong::Two(_))
+        matches!(self, Wrong::Newer(..) | Wrong::Two(_) | Wrong::Same(_))
     }
 
     /// What is wrong, and what to do.
@@ -289,6 +296,9 @@ impl Wrong {
                              order"
                     .to_string()
             }
+            Wrong::Same(number) => format!(
+                "is the same quorum as number {number}: check the addresses, each must lead to another"
+            ),
             Wrong::NotFirst(epoch) => format!(
                 "is a mirror since epoch {epoch}: put the first in front in the configuration, or make \
                  this one the first by {}",

@@ -101,7 +101,8 @@ impl GlobalConn {
     /// `WrongQuorum`, with nothing written, when the first has no identity and a mirror has one (the
     /// first lost its data: promote a mirror), when a quorum belongs to another set or an older epoch,
     /// or when of a new set the first is empty and another is not (a repair would delete what that
-    /// one holds), or when a quorum that is to come into a set which exists holds something. `NotSent` when one does
+    /// one holds), or when a quorum that is to come into a set which exists holds something. The same when
+    /// one quorum is listed twice; then the others may have got their identities. `NotSent` when one does
     /// not answer.
     pub async fn init(&self) -> Result<Identity, Error> {
         self.init_with(InitOptions::default()).await
@@ -168,21 +169,28 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
             (first, is_empty && is_ours)
         }
     };
+    let mut let_in: Vec<(usize, Identity)> = Vec::new();
     for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
-        match known {
+        let own = match known {
             None => {
                 let own = Identity { complete: is_empty, ..Identity::mirror_of(&first) };
                 let (made, _) = make(shared, &mirror.quorum, &own, VERB, deadline).await?;
                 if let Some(wrong) = made.wrong_as_mirror_of(&first) {
                     return Err(mirror.quorum.wrong(&wrong).during(VERB));
                 }
+                made
             }
             Some((own, version)) if own.wrong_as_mirror_of(&first).is_some() => {
                 let after = own.going_on().behind(&first);
                 change(shared, &mirror.quorum, own, &after, *version, VERB, deadline).await?;
+                after
             }
-            Some(_) => {}
+            Some((own, _)) => own.clone(),
+        };
+        if let Some((number, _)) = let_in.iter().find(|(_, other)| own.is_twin_of(other)) {
+            return Err(mirror.quorum.wrong(&Wrong::Same(*number)).during(VERB));
         }
+        let_in.push((mirror.quorum.number, own));
     }
     Ok(first)
 }
@@ -242,7 +250,7 @@ async fn holds(shared: &Shared, quorum: &Quorum, deadline: Deadline) -> Result<b
     match call(Op::Children(LeaveWatch::No)).await {
         Ok(Reply::Children(children, _)) => {
             let is_ours = |name: &String| shared.home.is_mirrored(&top.child(name));
-            Ok(children.names.iter().any(is_ours))
+            Ok(shared.home.is_mirrored(top) || children.names.iter().any(is_ours))
         }
         Ok(_) => Err(Error::new(VERB, top, ErrorKind::Unexpected)),
         Err(err) if err.kind() == ErrorKind::NoNode => Ok(false),

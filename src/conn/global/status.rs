@@ -51,6 +51,7 @@ impl GlobalConn {
                 of_first = Some(Wrong::Restored);
             }
         }
+        let all = &said;
         let each = shared.quorums().zip(&said).map(|(quorum, said)| {
             let wrong = match (said.as_ref().map(|told| &told.identity), first) {
                 (Err(err), _) => Some(quorum.told(err.clone())),
@@ -59,10 +60,22 @@ impl GlobalConn {
                     wrong.map(|wrong| quorum.wrong(&wrong))
                 }
                 (Ok(own), Some(first)) => {
-                    own.wrong_as_mirror_of(&first.identity).map(|wrong| quorum.wrong(&wrong))
+                    let twin = all.iter().take(quorum.number - 1).position(|other| {
+                        other.as_ref().is_ok_and(|other| own.is_twin_of(&other.identity))
+                    });
+                    let wrong = own.wrong_as_mirror_of(&first.identity);
+                    let wrong = wrong.or_else(|| twin.map(|index| Wrong::Same(index + 1)));
+                    wrong.map(|wrong| quorum.wrong(&wrong))
                 }
-                // Without the first nobody can say.
-                (Ok(_), None) => None,
+                // Without the first there is more that nobody can say.
+                (Ok(own), None) => {
+                    let mut others = all.iter().flatten().map(|told| &told.identity);
+                    let wrong = match others.any(|other| own.rivals(other)) {
+                        true => Some(Wrong::Two(own.epoch)),
+                        false => own.stopped.then_some(Wrong::Stopped),
+                    };
+                    wrong.map(|wrong| quorum.wrong(&wrong))
+                }
             };
             let owed = quorum.number.checked_sub(2).and_then(|index| shared.mirrors.get(index));
             QuorumStatus {

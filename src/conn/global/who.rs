@@ -1,5 +1,6 @@
 //! Who the quorums of a set are: asked before the first write, and whenever there is a doubt.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -207,7 +208,8 @@ pub(super) async fn agree(
     let wrong = |told: &Told| told.identity.wrong_as_mirror_of(&first.identity);
     let good = |answers: &[(&Mirror, Result<Told, Error>)]| {
         let told = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
-        told.filter(|told| wrong(told).is_none()).count()
+        let told = told.filter(|told| wrong(told).is_none());
+        told.map(|told| &told.identity.incarnation).collect::<HashSet<_>>().len()
     };
     while good(&answers) < required
         && let Some(answer) = asked.next().await
@@ -224,7 +226,14 @@ pub(super) async fn agree(
     let is_enough = good(&answers) >= required;
     let (mut wrongs, mut silent, mut mirrors) = (Vec::new(), Vec::new(), Vec::new());
     for (mirror, answer) in &answers {
-        match answer.as_ref().map(|told| (told, wrong(told))) {
+        let twin = |told: &Told| {
+            let others =
+                answers.iter().filter(|(other, _)| other.quorum.number < mirror.quorum.number);
+            let mut said = others.filter_map(|(other, told)| Some((other, told.as_ref().ok()?)));
+            said.find(|(_, other)| told.identity.is_twin_of(&other.identity))
+                .map(|(other, _)| Wrong::Same(other.quorum.number))
+        };
+        match answer.as_ref().map(|told| (told, wrong(told).or_else(|| twin(told)))) {
             Ok((told, None)) => mirrors.push(told),
             // Whatever else is so: this first may be one no more.
             Ok((_, Some(wrong))) if wrong.is_fatal() => return Err(mirror.quorum.wrong(&wrong)),

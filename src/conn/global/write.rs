@@ -21,7 +21,7 @@ use crate::background::KEEPER;
 use crate::conn::{Conn as _, Responder};
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
-use crate::request::{LeaveWatch, MAX_REQUEST, MultiOp, Op, Read, Reply, Request};
+use crate::request::{LeaveWatch, MAX_REQUEST, MultiOp, MultiReply, Op, Read, Reply, Request};
 
 impl Shared {
     /// Sends a write to the first, in its turn, and sees to the mirrors.
@@ -146,7 +146,10 @@ impl Shared {
                 deadline: request.deadline,
             });
             let (enough, reply) = join(shared.mirror(&request, job, early), reply).await;
-            responder.send(enough.and(reply));
+            responder.send(match (enough, reply) {
+                (Err(err), Ok(reply)) => Err(naming(err, &request, &reply)),
+                (enough, reply) => enough.and(reply),
+            });
         };
         // Without a thread the responder is dropped, and tells it.
         let _ = KEEPER.spawn(work);
@@ -159,6 +162,15 @@ impl Shared {
         if let Some(reserved) = reserved {
             let err = Error::new(request.op.name(), reserved, ErrorKind::ReadOnly);
             return Err(err.with_detail("it belongs to sets of quorums themselves"));
+        }
+        let is_set = |step: &&MultiOp| matches!(step, MultiOp::Set { .. });
+        let set = steps.iter().filter(is_set).map(MultiOp::path);
+        let own = matches!(request.op, Op::SetAcl { .. }).then_some(&request.path);
+        if let Some(path) = set.chain(own).find(|path| self.home.is_below(path)) {
+            return Err(Error::new(request.op.name(), path, ErrorKind::ReadOnly).with_detail(format!(
+                "the nodes of the set, {}, stand on it, so it is each quorum's own: write it on each of them",
+                self.home.path()
+            )));
         }
         let size = request.wire_size();
         // On a mirror each step may go alone, behind a check and some fences.
@@ -279,6 +291,35 @@ impl Shared {
             off.join("; nor on "),
             self.first.remedy.repair(),
         ))
+    }
+}
+
+/// The error for a write that stands, with the names that were given: whoever made a node must find it.
+fn naming(err: Error, request: &Request, reply: &Reply) -> Error {
+    let steps = match &request.op {
+        Op::Multi(steps) => &steps[..],
+        _ => &[],
+    };
+    let made = match reply {
+        Reply::Created(path, _) => vec![(&request.path, path)],
+        Reply::Multi(replies) => steps
+            .iter()
+            .zip(replies)
+            .filter_map(|(step, reply)| match reply {
+                MultiReply::Created { path, .. } => Some((step.path(), path)),
+                _ => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    let named = made.into_iter().filter(|(asked, made)| asked != made);
+    let names: Vec<&str> = named.map(|(_, made)| made.as_str()).collect();
+    match (names.as_slice(), err.detail()) {
+        ([_, ..], Some(detail)) => {
+            let detail = format!("it made {}; {detail}", names.join(", "));
+            err.with_detail(detail)
+        }
+        _ => err,
     }
 }
 
