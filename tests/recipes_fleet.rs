@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use support::all_answered;
 use support::flawed::{Flaw, Flawed};
 use support::fleet::{mixed, mixed_sides};
 use support::recipes::{Recipe, all};
@@ -89,13 +90,7 @@ async fn settled(through: &[Arc<ZkConn>], proxy: &FaultProxy) {
         let synced = join_all(through.iter().map(|conn| conn.sync("/"))).await;
         synced.into_iter().for_each(|synced| synced.unwrap());
         let answered = async {
-            loop {
-                let log = proxy.log();
-                let reads = log.iter().filter(|entry| entry.kind == Some(OpKind::Read));
-                let asked = reads.clone().filter(|entry| entry.is_request(OpKind::Read)).count();
-                if reads.count() == 2 * asked {
-                    break;
-                }
+            while !all_answered(&proxy.log()) {
                 turn().await;
             }
         };

@@ -24,6 +24,7 @@ pub mod tapped;
 use std::future::Future;
 use std::time::Duration;
 
+use zkcells::testing::proxy::{Direction, LogEntry, OpKind};
 use zkcells::{Session, SessionState};
 
 /// Fails a test that waits for something that does not come.
@@ -42,4 +43,14 @@ pub async fn broken(session: &Session) {
         }
     })
     .await;
+}
+
+/// Whether each read in a proxy's log has its answer there. The answers of earlier ones may come, too.
+pub fn all_answered(log: &[LogEntry]) -> bool {
+    let answers = |asked: &LogEntry, entry: &LogEntry| {
+        entry.direction == Direction::ToClient
+            && (entry.connection, entry.xid) == (asked.connection, asked.xid)
+    };
+    let mut asked = log.iter().filter(|entry| entry.is_request(OpKind::Read));
+    asked.all(|asked| log.iter().any(|entry| answers(asked, entry)))
 }

@@ -14,6 +14,7 @@ use zkcells::{
     ZkConn, ZkPath,
 };
 
+use super::all_answered;
 use super::recipes::{Held, Recipe};
 
 /// The session timeout of the one who suffers.
@@ -126,12 +127,7 @@ impl Rig {
             loop {
                 let log = self.proxy.log();
                 let asked = log.iter().filter(|entry| entry.is_request(OpKind::Read)).count();
-                let told = log
-                    .iter()
-                    .filter(|entry| entry.kind == Some(OpKind::Read))
-                    .count()
-                    .saturating_sub(asked);
-                if asked >= self.recipe.reads_to_wait() && told == asked {
+                if asked >= self.recipe.reads_to_wait() && all_answered(&log) {
                     break;
                 }
                 turn().await;

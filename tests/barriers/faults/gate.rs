@@ -13,6 +13,7 @@ use zkcells::{Acl, ConnExt as _, Error, ErrorKind, Mode, Perms, Version, ZkConn,
 
 use super::scene::{PATIENT, is_told_why, session_ends};
 use super::{Case, DROPPED, LOST, Met};
+use crate::support::all_answered;
 use crate::support::rig::{GRACE, TIMEOUT, connect, soon, turn};
 
 /// A barrier, somebody behind a proxy, and somebody who is well.
@@ -69,12 +70,10 @@ impl Gate {
         let watched = async {
             loop {
                 let log = self.proxy.log();
-                let reads = log.iter().filter(|entry| entry.kind == Some(OpKind::Read));
-                let asked = reads.clone().filter(|entry| entry.is_request(OpKind::Read)).count();
-                let looked = reads.clone().any(|entry| {
+                let looked = log.iter().any(|entry| {
                     entry.op == Some(OpCode::Exists) && entry.paths.contains(&self.path)
                 });
-                if looked && reads.count() == 2 * asked {
+                if looked && all_answered(&log) {
                     break;
                 }
                 turn().await;

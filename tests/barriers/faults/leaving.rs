@@ -6,6 +6,7 @@ use zkcells::{ConnExt as _, ErrorKind, Loss, Version};
 
 use super::Met;
 use super::scene::{SUFFERS, Scene, Through, all_leave, comes_through};
+use crate::support::all_answered;
 use crate::support::rig::{GRACE, SOON, TIMEOUT, soon, turn};
 
 /// Three inside: the one behind the proxy, called `id`, and two others.
@@ -70,9 +71,7 @@ pub async fn waiting_to_leave(
         };
         loop {
             let log = scene.proxy.log();
-            let reads = log.iter().filter(|entry| entry.kind == Some(OpKind::Read));
-            let asked = reads.clone().filter(|entry| entry.is_request(OpKind::Read)).count();
-            if watched(&log) && reads.count() == 2 * asked {
+            if watched(&log) && all_answered(&log) {
                 break;
             }
             turn().await;

@@ -13,6 +13,7 @@ use zkcells::testing::proxy::{Bites, Direction, Fate, FaultProxy, LogEntry, OpKi
 use zkcells::testing::wire::OpCode;
 use zkcells::{ConnExt as _, Error, ErrorKind, Mode, Session, ZkConn};
 
+use crate::support::all_answered;
 use crate::support::rig::{GRACE, SOON, TIMEOUT, connect, soon, turn};
 
 /// How long the session of one lasts who is to bear what comes.
@@ -144,11 +145,7 @@ impl Scene {
     /// Whether the party behind the proxy has asked for all that it waits for, and been answered.
     fn has_watches(&self, before: usize) -> bool {
         let log = self.proxy.log();
-        let (asked, told): (Vec<_>, Vec<_>) = log
-            .iter()
-            .filter(|entry| entry.kind == Some(OpKind::Read))
-            .partition(|entry| entry.is_request(OpKind::Read));
-        if asked.len() != told.len() {
+        if !all_answered(&log) {
             return false;
         }
         if self.meeting.is_cyclic() {
@@ -158,6 +155,7 @@ impl Scene {
             return answered
                 .is_some_and(|at| log[at..].iter().any(|entry| entry.is_request(OpKind::Read)));
         }
+        let asked: Vec<_> = log.iter().filter(|entry| entry.is_request(OpKind::Read)).collect();
         let count = |ops: &[OpCode], below: &str| {
             let path = format!("{}{below}", self.path);
             let is_it = |entry: &&&LogEntry| {
