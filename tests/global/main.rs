@@ -19,6 +19,7 @@ mod promotion;
 mod races;
 mod reads;
 mod repairs;
+mod restored;
 mod stopped;
 mod tokens;
 mod tree;

@@ -46,7 +46,7 @@ async fn a_late_write_overwrites_nothing_newer_on_a_mirror_that_was_let_in_again
 
 /// A connection that can be taken elsewhere, as a reloaded configuration does.
 #[derive(Debug)]
-struct Moving(Mutex<Arc<MemoryConn>>);
+pub(super) struct Moving(pub(super) Mutex<Arc<MemoryConn>>);
 
 impl Conn for Moving {
     fn call(&self, request: Request) -> Pending<Reply> {
@@ -65,7 +65,7 @@ impl fmt::Display for Moving {
 }
 
 /// A client whose connections can be taken to other quorums.
-fn moving(set: &Set) -> (Arc<GlobalConn>, [Arc<Moving>; 3]) {
+pub(super) fn moving(set: &Set) -> (Arc<GlobalConn>, [Arc<Moving>; 3]) {
     let lines = set.quorums.each_ref().map(|quorum| {
         let conn = Arc::new(quorum.connect());
         Arc::new(Moving(Mutex::new(conn)))

@@ -114,9 +114,10 @@ async fn begin(shared: Arc<Shared>, number: usize, word: &Promotion) -> Result<P
     let said = who::all(&shared, Freshness::Synced, deadline).await;
     let mut known = Vec::new();
     let is_restored = match said.get(number - 1) {
-        Some(Ok(told)) if number == 1 => {
-            let mirrors = said.iter().skip(1).flatten();
-            who::is_restored(&shared, told, mirrors, deadline)
+        Some(Ok(told)) if told.identity.role == Role::First => {
+            // Whoever was silent has taken all of the time.
+            let deadline = Deadline::after(shared.options.wait);
+            who::is_restored(&shared, &chosen, told, said.iter().flatten(), deadline)
                 .await
                 .map_err(|err| chosen.told(err))?
         }

@@ -46,7 +46,8 @@ impl GlobalConn {
             let rival = mirrors().find(|told| told.identity.rivals(&first.identity));
             of_first = rival.map(|rival| Wrong::Two(rival.identity.epoch));
             // If it does not answer any more, it is found out before the next write.
-            let restored = who::is_restored(shared, first, mirrors(), deadline).await;
+            let restored =
+                who::is_restored(shared, &shared.first, first, mirrors(), deadline).await;
             if restored.unwrap_or_default() {
                 of_first = Some(Wrong::Restored);
             }

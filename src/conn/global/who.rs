@@ -129,13 +129,14 @@ async fn asked_first(shared: &Shared, deadline: Deadline) -> Result<Told, Error>
     }
 }
 
-/// Whether a first lacks something that its mirrors have from it, as it was `told`.
+/// Whether `quorum`, a first, lacks something that its mirrors have from it, as it was `told`.
 ///
 /// # Errors
 ///
 /// Why it cannot be asked again.
 pub(super) async fn is_restored(
     shared: &Shared,
+    quorum: &Quorum,
     first: &Told,
     mirrors: impl IntoIterator<Item = &Told>,
     deadline: Deadline,
@@ -146,7 +147,7 @@ pub(super) async fn is_restored(
         return Ok(false);
     }
     // It may have been asked before the mirrors were, or of a server that lags.
-    let again = ask(shared, &shared.first, Ask::Identity, Freshness::Synced, deadline).await?;
+    let again = ask(shared, quorum, Ask::Identity, Freshness::Synced, deadline).await?;
     Ok(again.identity.is(&first.identity) && is_behind(again.count, furthest))
 }
 
@@ -233,7 +234,7 @@ pub(super) async fn agree(
             Err(err) => silent.push(away(&mirror.quorum, err)),
         }
     }
-    match is_restored(shared, &first, mirrors, deadline).await {
+    match is_restored(shared, &shared.first, &first, mirrors, deadline).await {
         Ok(true) => return Err(shared.first.wrong(&Wrong::Restored)),
         Ok(false) => {}
         Err(err) => return Err(away(&shared.first, &err)),
