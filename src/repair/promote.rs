@@ -42,9 +42,10 @@ impl GlobalConn {
     /// each other; `NotSent` when it, or a mirror, does not answer: a mirror might know of another first;
     /// whatever keeps it from being compared. [`promote_with`](Self::promote_with) takes the operator's
     /// word for some of that. `Contended` when somebody else changed an identity meanwhile, and why a
-    /// change failed: some quorums may have changed then, or take no writes; done again, it is finished, in
-    /// the same epoch if there is a new first already. Whoever missed an earlier promotion, or followed
-    /// another first, is left as it is, with a warning.
+    /// change failed: some quorums may have changed then, or take no writes, as the error says. Done again, it
+    /// is finished; once there is a new first, for that one alone, and in the same epoch. What somebody else
+    /// had stopped stays stopped. Whoever missed an earlier promotion, or followed another first, is left as
+    /// it is, with a warning.
     ///
     /// # Cancel safety
     ///

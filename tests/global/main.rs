@@ -21,6 +21,7 @@ mod reads;
 mod repairs;
 mod restored;
 mod stopped;
+mod together;
 mod tokens;
 mod tree;
 mod trips;

@@ -168,6 +168,16 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
             (first, is_empty && is_ours)
         }
     };
+    let is_wrong = |own: &Identity| own.wrong_as_mirror_of(&first).is_some();
+    if mirrors.iter().flatten().any(|(own, _)| is_wrong(own)) {
+        // Whoever has just looked to make one of them the first does not know of those that come in.
+        for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
+            if let Some((own, version)) = known.as_ref().filter(|(own, _)| !is_wrong(own)) {
+                let after = own.going_on();
+                change(shared, &mirror.quorum, own, &after, *version, VERB, deadline).await?;
+            }
+        }
+    }
     for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
         match known {
             None => {
@@ -177,7 +187,7 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
                     return Err(mirror.quorum.wrong(&wrong).during(VERB));
                 }
             }
-            Some((own, version)) if own.wrong_as_mirror_of(&first).is_some() => {
+            Some((own, version)) if is_wrong(own) => {
                 let after = own.going_on().behind(&first);
                 change(shared, &mirror.quorum, own, &after, *version, VERB, deadline).await?;
             }

@@ -61,10 +61,12 @@ impl Promoting {
     }
 }
 
-/// Which of two mirrors of one first is newer at a path where they differ.
+/// Which of two mirrors of one first is newer at a path where they differ. The chosen one may have been made
+/// the first since: what its fences keep of the old first is what it had then.
 fn newer(chosen: &Told, other: &Told, path: &ZkPath, what: Differs) -> Newer {
     let number = Home::fence_of(path);
-    let (own, its) = (chosen.record(number), other.record(number));
+    let term = &other.identity.term;
+    let (own, its) = (chosen.record(number, term), other.record(number, term));
     let at_least = |told: Option<&Record>| told.and_then(|told| told.at_least(path));
     let at_most = |told: Option<&Record>| told.and_then(|told| told.at_most(path));
     // `None` is less than any count.
