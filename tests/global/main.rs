@@ -26,6 +26,7 @@ mod tokens;
 mod tree;
 mod trips;
 mod trust;
+mod word;
 mod writes;
 
 use std::fmt;

@@ -42,3 +42,16 @@ async fn a_mirror_that_stands_in_front_of_the_list_is_not_taken_for_one() {
     ops.conn.set("/a1", "2", Version::Any).await.unwrap();
     ops.everywhere("/a1", "2").await;
 }
+
+#[tokio::test]
+async fn it_is_told_and_promoted_on_a_word_though_a_mirror_is_silent() {
+    let options = GlobalOptions::default().with_wait(Duration::from_millis(500));
+    let ops = restored(options).await;
+    ops.lines[2].lose_connection();
+    let status = soon("status", ops.conn.status()).await;
+    assert!(status[0].to_string().contains("old backup"), "{}", status[0]);
+    let err = soon("an answer", ops.conn.promote(1)).await.unwrap_err();
+    assert!(err.to_string().contains("--without 3"), "{err}");
+    let word = Promotion::default().though_incomplete().without(3);
+    assert_eq!(soon("an answer", ops.conn.promote_with(1, &word)).await.unwrap().epoch, 2);
+}

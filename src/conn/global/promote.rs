@@ -22,7 +22,9 @@
 //! write is missing that was answered on the word of the other alone. Of access lists fences say nothing.
 //! What is not known to be newer is not given up without the operator's word.
 //!
-//! A mirror that is not complete lacks things anyway, so its word counts less: only if its fence is ahead.
+//! A mirror that is not complete lacks nodes anyway: that it has none where the chosen one has one says nothing,
+//! unless its fence is ahead. What it does have counts like that of any other, as it may have confirmed a write
+//! for want of a complete one.
 //!
 //! # What comes meanwhile
 //!
@@ -117,12 +119,19 @@ impl GlobalConn {
 
 async fn begin(shared: Arc<Shared>, number: usize, word: &Promotion) -> Result<Promoting, Error> {
     let deadline = Deadline::after(shared.options.wait);
+    let count = shared.quorums().count();
     let Some(chosen) = shared.quorums().find(|quorum| quorum.number == number).cloned() else {
-        let count = shared.quorums().count();
         let err = Error::new(VERB, "", ErrorKind::BadArguments);
         return Err(err.with_detail(format!("there is no quorum {number}, only 1 to {count}")));
     };
+    if let Some(unknown) = word.without.iter().find(|number| **number == 0 || **number > count) {
+        let err = Error::new(VERB, "", ErrorKind::BadArguments);
+        return Err(err.with_detail(format!(
+            "there is no quorum {unknown} to do without, only 1 to {count}; nothing was changed"
+        )));
+    }
     let said = who::all(&shared, Freshness::Synced, deadline).await;
+    let old_first = old_first(&said, number);
     let mut known = Vec::new();
     let is_restored = match said.get(number - 1) {
         Some(Ok(told)) if told.identity.role == Role::First => {
@@ -145,7 +154,7 @@ async fn begin(shared: Arc<Shared>, number: usize, word: &Promotion) -> Result<P
             // It lost its data, and knows of nobody.
             Err(err) if quorum.says_nothing(&err) => {}
             // Of the old first the caller has said that it is gone.
-            Err(_) if quorum.number == 1 || word.without.contains(&quorum.number) => {}
+            Err(_) if quorum.number == old_first || word.without.contains(&quorum.number) => {}
             Err(err) => return Err(silent(&quorum, &err)),
         }
     }
@@ -172,6 +181,19 @@ async fn begin(shared: Arc<Shared>, number: usize, word: &Promotion) -> Result<P
         is_asked &= own.complete && !is_restored;
     }
     Ok(Promoting { shared, chosen: number, known, risen, is_asked })
+}
+
+/// The number of the old first: of whoever says that it is one in the newest epoch, beside the chosen one; of the
+/// one in front of the list if nobody does.
+fn old_first(said: &[Result<Told, Error>], chosen: usize) -> usize {
+    let known =
+        || said.iter().zip(1..).filter_map(|(said, number)| Some((said.as_ref().ok()?, number)));
+    let latest = known().map(|(told, _)| told.identity.epoch).max();
+    let is_first = |told: &Told, number: usize| {
+        let own = &told.identity;
+        own.role == Role::First && Some(own.epoch) == latest && number != chosen
+    };
+    known().find(|(told, number)| is_first(told, *number)).map_or(1, |(_, number)| number)
 }
 
 impl Known {

@@ -40,16 +40,17 @@ impl GlobalConn {
         let deadline = Deadline::after(shared.options.wait);
         let said = who::all(shared, Freshness::AsItIs, deadline).await;
         let first = said.first().and_then(|said| said.as_ref().ok());
-        let mut of_first = None;
+        let (mut of_first, mut in_doubt) = (None, None);
         if let Some(first) = first.filter(|first| first.identity.role == Role::First) {
             let mirrors = || said.iter().skip(1).flatten();
             let rival = mirrors().find(|told| told.identity.rivals(&first.identity));
             of_first = rival.map(|rival| Wrong::Two(rival.identity.epoch));
-            // If it does not answer any more, it is found out before the next write.
-            let restored =
-                who::is_restored(shared, &shared.first, first, mirrors(), deadline).await;
-            if restored.unwrap_or_default() {
-                of_first = Some(Wrong::Restored);
+            // Whoever was silent has taken all of the time.
+            let deadline = Deadline::after(shared.options.wait);
+            match who::is_restored(shared, &shared.first, first, mirrors(), deadline).await {
+                Ok(true) => of_first = Some(Wrong::Restored),
+                Ok(false) => {}
+                Err(err) => in_doubt = Some(shared.first.told(err)),
             }
         }
         let each = shared.quorums().zip(&said).map(|(quorum, said)| {
@@ -57,7 +58,7 @@ impl GlobalConn {
                 (Err(err), _) => Some(quorum.told(err.clone())),
                 (Ok(own), _) if quorum.number == 1 => {
                     let wrong = own.wrong_as_first().or_else(|| of_first.take());
-                    wrong.map(|wrong| quorum.wrong(&wrong))
+                    wrong.map(|wrong| quorum.wrong(&wrong)).or_else(|| in_doubt.take())
                 }
                 (Ok(own), Some(first)) => {
                     own.wrong_as_mirror_of(&first.identity).map(|wrong| quorum.wrong(&wrong))

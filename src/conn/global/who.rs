@@ -93,10 +93,17 @@ pub(super) async fn ask(
             records: Vec::new(),
         };
         for (number, fence) in fences.iter().zip(found) {
-            // Whatever is wrong with one shows when it is to be moved.
-            if let Ok(ReadReply::Node(node)) = fence {
-                told.fences.push((*number, node.stat.version));
-                told.records.extend(Record::parse(&node.data).map(|record| (*number, record)));
+            match fence {
+                Ok(ReadReply::Node(node)) => {
+                    told.fences.push((*number, node.stat.version));
+                    let record = Record::parse(&node.data);
+                    told.records.extend(record.map(|record| (*number, record)));
+                }
+                // That it is gone shows when it is to be moved.
+                Err(err) if err.kind() == ErrorKind::NoNode => {}
+                // Whoever does not know what it keeps would take a mirror for older than it is.
+                Err(err) => return Err(err),
+                Ok(_) => return Err(Error::odd("identity", "")),
             }
         }
         return Ok(told);
