@@ -307,7 +307,7 @@ impl Mirror {
         };
         // The mirror was asked before the first was.
         if held.iter().any(|(_, fence)| fence.is_ahead_of(&job.identity.term, count)) {
-            shared.doubt();
+            shared.disbelieve(&shared.first, &job.identity, job.deadline).await;
             return Err(shared.first.wrong(&Wrong::Restored));
         }
         let pairs: Vec<Pair<'_>> =

@@ -63,6 +63,7 @@ use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
 use super::look::Freshness;
 use super::quorum::Quorum;
+use super::restored::is_restored;
 use super::told::Told;
 use super::who::Ask;
 use super::{GlobalConn, Shared, TARGET, who};
@@ -137,7 +138,7 @@ async fn begin(shared: Arc<Shared>, number: usize, word: &Promotion) -> Result<P
         Some(Ok(told)) if told.identity.role == Role::First => {
             // Whoever was silent has taken all of the time.
             let deadline = Deadline::after(shared.options.wait);
-            who::is_restored(&shared, &chosen, told, said.iter().flatten(), deadline)
+            is_restored(&shared, &chosen, told, said.iter().flatten(), deadline)
                 .await
                 .map_err(|err| chosen.told(err))?
         }
@@ -159,6 +160,10 @@ async fn begin(shared: Arc<Shared>, number: usize, word: &Promotion) -> Result<P
         }
     }
     if is_restored && !word.though_incomplete {
+        if let Some(own) = known.iter().find(|known| known.quorum.number == number) {
+            let deadline = Deadline::after(shared.options.wait);
+            shared.disbelieve(&chosen, own.own(), deadline).await;
+        }
         return Err(chosen.wrong(&Wrong::Restored));
     }
     let mut risen = check(&known, &chosen, word)?;

@@ -5,6 +5,7 @@ use std::fmt;
 use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
 use super::look::Freshness;
+use super::restored::is_restored;
 use super::{GlobalConn, who};
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -30,7 +31,8 @@ pub struct QuorumStatus {
 impl GlobalConn {
     /// What each quorum says of itself, the first one first.
     ///
-    /// Where two were made the first apart from each other, the first is wrong, too.
+    /// Where two were made the first apart from each other, the first is wrong, too. Of one that was restored
+    /// from an old backup that is noted in its identity.
     pub async fn status(&self) -> Vec<QuorumStatus> {
         let shared = &*self.shared;
         if shared.begins {
@@ -47,8 +49,11 @@ impl GlobalConn {
             of_first = rival.map(|rival| Wrong::Two(rival.identity.epoch));
             // Whoever was silent has taken all of the time.
             let deadline = Deadline::after(shared.options.wait);
-            match who::is_restored(shared, &shared.first, first, mirrors(), deadline).await {
-                Ok(true) => of_first = Some(Wrong::Restored),
+            match is_restored(shared, &shared.first, first, mirrors(), deadline).await {
+                Ok(true) => {
+                    shared.disbelieve(&shared.first, &first.identity, deadline).await;
+                    of_first = Some(Wrong::Restored);
+                }
                 Ok(false) => {}
                 Err(err) => in_doubt = Some(shared.first.told(err)),
             }
