@@ -24,7 +24,8 @@ async fn wherever_it_stands_in_the_list_it_is_not_promoted_without_a_word() {
         let ops = in_order(&set, order);
         let err = ops.conn.promote(number).await.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::WrongQuorum, "{err}");
-        assert!(err.to_string().contains("old backup"), "{err}");
+        let word = format!("promote global {number} --old-first-is-gone --though-incomplete");
+        assert!(err.to_string().contains("old backup") && err.to_string().contains(&word), "{err}");
     }
     assert_eq!(set.data("/a").await, [has("1"), has("2"), has("2")]);
 }

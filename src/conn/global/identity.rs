@@ -261,8 +261,8 @@ impl Wrong {
         matches!(self, Wrong::Newer(..) | Wrong::Two(_))
     }
 
-    /// What is wrong, and what to do.
-    pub(super) fn told(&self, remedy: &Remedy) -> String {
+    /// What is wrong with the quorum of this number, and what to do.
+    pub(super) fn told(&self, number: usize, remedy: &Remedy) -> String {
         let rejoin = || remedy.init(&["--rejoin"]);
         let take_over = || remedy.init(&["--take-over"]);
         match self {
@@ -305,13 +305,13 @@ impl Wrong {
             Wrong::NotFirst(epoch) => format!(
                 "is a mirror since epoch {epoch}: put the first in front in the configuration, or make \
                  this one the first by {}",
-                remedy.promote(1, &[])
+                remedy.promote(number, &[])
             ),
             Wrong::Restored => format!(
                 "lacks writes that it once had, as after it was restored from an old backup: make a \
                  mirror the first, as by {}; or, if what was written since is to be lost, run {}",
-                remedy.promote(2, &[]),
-                remedy.promote(1, &["--though-incomplete"])
+                remedy.promote(if number == 1 { 2 } else { 1 }, &[]),
+                remedy.promote(number, &["--though-incomplete"])
             ),
             Wrong::Stopped => format!(
                 "takes no writes, as somebody makes another the first, or began to: if that has ended \
