@@ -273,7 +273,8 @@ pub(super) enum Global {
     ///
     /// What it lacks of what other mirrors have is found out by comparing all of the tree, some 5,000
     /// nodes a second. If it may lack something, nothing is changed. All other quorums take no writes before
-    /// it is the first; if that is interrupted, do it again, for this quorum or another.
+    /// it is the first; if that is interrupted, do it again: for this quorum or another, but for the new
+    /// first once there is one.
     Promote {
         /// The cell, such as global or /zk/global
         cell: String,

@@ -1,6 +1,7 @@
 //! The same tree on n quorums, so that losing one loses nothing. How, [`crate::sets`] says.
 
 mod admin;
+mod agree;
 mod bring;
 mod carry;
 mod compare;
@@ -26,6 +27,7 @@ pub(crate) mod promote;
 mod quorum;
 mod record;
 pub(crate) mod remedy;
+mod restored;
 mod status;
 mod told;
 mod touched;
@@ -120,6 +122,8 @@ struct Shared {
     /// Ephemeral nodes that were made here and not deleted here. What they are now, the first knows.
     own: Mutex<HashSet<ZkPath>>,
     counted: Mutex<Option<Counted>>,
+    /// A first that was found to be restored from an old backup.
+    disbelieved: Mutex<Option<Identity>>,
     /// In which epoch the first is one, as far as it is known: that of its sessions.
     epoch: Arc<AtomicU64>,
     /// A hold of the first's name, for as long as anything else is held.
@@ -169,6 +173,7 @@ impl GlobalConn {
                 closed: watch::Sender::new(None),
                 own: Mutex::default(),
                 counted: Mutex::default(),
+                disbelieved: Mutex::default(),
                 epoch: Arc::default(),
                 ground: Mutex::default(),
                 minded: Arc::default(),

@@ -42,9 +42,10 @@ impl GlobalConn {
     /// each other; `NotSent` when it, or a mirror, does not answer: a mirror might know of another first;
     /// whatever keeps it from being compared. [`promote_with`](Self::promote_with) takes the operator's
     /// word for some of that. `Contended` when somebody else changed an identity meanwhile, and why a
-    /// change failed: some quorums may have changed then, or take no writes; done again, it is finished, in
-    /// the same epoch if there is a new first already. Whoever missed an earlier promotion, or followed
-    /// another first, is left as it is, with a warning.
+    /// change failed: some quorums may have changed then, or take no writes, as the error says. Done again, it
+    /// is finished; once there is a new first, for that one alone, and in the same epoch. What somebody else
+    /// had stopped stays stopped. Whoever missed an earlier promotion, or followed another first, is left as
+    /// it is, with a warning.
     ///
     /// # Cancel safety
     ///
@@ -131,15 +132,15 @@ async fn with(
     let top = &set.options().top;
     let mut work = diff(&Arc::new(pair), top)?;
     let mut lacking = Vec::new();
+    let late = Error::new(VERB, "", ErrorKind::Timeout);
     loop {
+        if by.is_past() {
+            return Err(promoting.unknown(number, &late));
+        }
         let next = tokio::select! {
             next = work.next() => next,
-            () = sleep(NOTED_EVERY) => {
+            () = sleep(NOTED_EVERY.min(by.remaining())) => {
                 set.compared().store(before + work.progress().compared, Ordering::Relaxed);
-                if by.is_past() {
-                    let late = Error::new(VERB, "", ErrorKind::Timeout);
-                    return Err(promoting.unknown(number, &late));
-                }
                 continue;
             }
         };
@@ -156,7 +157,8 @@ async fn with(
         };
         let what = match difference.kind {
             Kind::Acl => Differs::List,
-            Kind::Missing | Kind::Extra | Kind::Data => Differs::Node,
+            Kind::Missing => Differs::Missing,
+            Kind::Extra | Kind::Data => Differs::Node,
         };
         let newer = promoting.newer(&difference.path, number, what).await?;
         if newer != Newer::Chosen && !lacking.iter().any(|(path, _)| *path == difference.path) {
@@ -170,5 +172,26 @@ async fn with(
     match lacking.is_empty() {
         true => Ok(is_whole),
         false => Err(promoting.refusal(number, &lacking)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::MemoryQuorum;
+    use crate::conn::global::GlobalOptions;
+
+    #[tokio::test]
+    async fn a_comparison_ends_by_its_deadline_also_where_each_answer_comes_at_once() {
+        let quorums: Vec<_> = (0..3).map(|_| MemoryQuorum::new()).collect();
+        let conns = quorums.iter().map(|quorum| Arc::new(quorum.connect()) as Arc<dyn Conn>);
+        let set = GlobalConn::new(conns, GlobalOptions::default());
+        set.init().await.unwrap();
+        let mut promoting = set.promotion(2, &Promotion::default()).await.unwrap();
+        let by = Deadline::now();
+        let compared = compare(&set, &mut promoting, When::WhileTheyWrite, by).await;
+        let err = compared.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Timeout, "{err}");
+        assert!(err.to_string().contains("could not be compared"), "{err}");
     }
 }

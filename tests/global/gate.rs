@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use support::tapped::TappedSet;
+
 use super::*;
 
 #[tokio::test]
@@ -195,4 +197,40 @@ async fn so_many_calls_wait_for_a_set_and_no_more() {
     drop(waiting);
     late.lines[0].join();
     soon("a write", call()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_doubt_that_comes_while_the_first_is_asked_is_not_forgotten() {
+    let set = TappedSet::new(Duration::from_secs(10)).await;
+    set.conn.create("/a", "1", Mode::Persistent).await.unwrap();
+    // A new access list has the first asked right before it; the answer is late.
+    let (came, go, line) =
+        (Arc::new(Notify::new()), Arc::new(Notify::new()), set.taps[0].line.clone());
+    let (tell, waits) = (came.clone(), go.clone());
+    set.taps[0].hook(move |request| {
+        let is_check = matches!(&request.op, Op::Multi(ops) if ops.len() == 1);
+        is_check.then(|| {
+            let (line, request, waits) = (line.clone(), request.clone(), waits.clone());
+            tell.notify_one();
+            Pending::new(async move {
+                waits.notified().await;
+                line.call(request).await
+            })
+        })
+    });
+    let list = set.conn.set_acl("/a", Acl::open(), Version::Any);
+    soon("the question", came.notified()).await;
+    // Whoever has given identities has all asked again.
+    set.conn.init().await.unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    set.taps[1].hook(move |request| {
+        let is_asked = matches!(&request.op, Op::ReadMany(reads) if reads.len() > 200);
+        count.fetch_add(usize::from(is_asked), Ordering::SeqCst);
+        None
+    });
+    go.notify_one();
+    list.await.unwrap();
+    set.conn.set("/a", "2", Version::Any).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }

@@ -19,11 +19,14 @@ mod promotion;
 mod races;
 mod reads;
 mod repairs;
+mod restored;
 mod stopped;
+mod together;
 mod tokens;
 mod tree;
 mod trips;
 mod trust;
+mod word;
 mod writes;
 
 use std::fmt;

@@ -39,6 +39,25 @@ async fn a_list_right_behind_another_is_the_one_that_mirrors_have() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_meet_the_end_of_the_session_come_in_their_order() {
+    let set = Set::new(GlobalOptions::default()).await;
+    set.conn.create("/q", "", Mode::Persistent).await.unwrap();
+    let mut next = 0;
+    for round in 0..20 {
+        let session = set.conn.session("/").await.unwrap();
+        assert!(set.quorums[0].expire(session.id()));
+        let create = |_| set.conn.create("/q/n-", "", Mode::PersistentSequential);
+        let creates: Vec<_> = (0..round % 5 + 2).map(create).collect();
+        for created in join_all(creates).await {
+            let (path, _) = created.unwrap();
+            assert_eq!(path.as_str(), format!("/q/n-{next:010}"));
+            next += 1;
+        }
+    }
+    assert_eq!(set.diff().await, []);
+}
+
 /// Does `work` while the clocks of the quorums go on, as answers that come late need it.
 async fn with_clocks<T>(set: &Set, work: impl Future<Output = T>) -> T {
     let clocks = async {

@@ -2,6 +2,8 @@
 
 use zkcells::recipes::{FencedRegister, Lock, contenders};
 
+use support::tapped::TappedSet;
+
 use super::*;
 
 /// Clients of quorums that all are the same cell.
@@ -90,8 +92,14 @@ async fn a_quorum_that_is_made_the_first_again_grants_later_tokens_to_those_who_
     a.init().await.unwrap();
     let lock = Lock::new(a.clone(), "/lock");
     lock.acquire().await.unwrap().release().await;
-    let word = Promotion::default().though_incomplete();
-    client([first, second, third]).promote_with(1, &word).await.unwrap();
+    // Somebody makes 2 the first, and dies once all others are stopped.
+    let dies = TappedSet::over(quorums.clone(), Duration::from_secs(10));
+    dies.taps[1].hook(|request| {
+        let is_change = matches!(&request.op, Op::Multi(_));
+        is_change.then(|| Pending::ready(Err(request.error(ErrorKind::NotSent))))
+    });
+    dies.conn.promote(2).await.unwrap_err();
+    client([first, second, third]).promote(1).await.unwrap();
     let guard = soon("the lock", Lock::new(b, "/lock").acquire()).await.unwrap();
     let before = guard.token().clone();
     assert_eq!(before.epoch(), 2);

@@ -206,7 +206,9 @@ impl Mirror {
                 Attempt::Unnamed => {
                     unnamed += 1;
                     if unnamed == LOOKS {
-                        shared.doubt();
+                        if self.note_unnamed() {
+                            shared.doubt();
+                        }
                         let why = "the node that bears its name is not there".to_string();
                         return Err(self.quorum.wrong(&Wrong::Unreadable(why)));
                     }
@@ -319,7 +321,7 @@ impl Mirror {
         };
         // The mirror was asked before the first was.
         if held.iter().any(|(_, fence)| fence.is_ahead_of(&job.identity.term, count)) {
-            shared.doubt();
+            shared.disbelieve(&shared.first, &job.identity, job.deadline).await;
             return Err(shared.first.wrong(&Wrong::Restored));
         }
         let pairs: Vec<Pair<'_>> =

@@ -13,17 +13,21 @@
 //! right before, in the same session, as long as no mirror would get what is written. Calls that only read
 //! pass unless they would overtake one that waits. Nobody waits here beyond his own
 //! deadline; the quorums are asked for as long as somebody does.
+//!
+//! What is known of the first holds for the session in which it was asked ([`again`]).
 
+mod again;
 mod ask;
 mod check;
 mod queue;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
-use self::queue::{Queue, Waiting};
+use self::queue::{Queue, Turn, Waiting};
+use super::agree::Checked;
 use super::identity::Identity;
-use super::needs::{Chosen, Guard, Needs};
+use super::needs::{Guard, Needs};
 use super::{Busy, Shared};
 use crate::background::KEEPER;
 use crate::conn::{Pending, Responder};
@@ -36,6 +40,8 @@ pub(super) struct Gate {
     standing: Standing,
     /// Calls that go out next, in this order.
     leaving: VecDeque<Waiting>,
+    /// How often there was a doubt. What was asked before the last one counts no more.
+    doubts: u64,
     is_closed: bool,
 }
 
@@ -45,9 +51,9 @@ enum Standing {
     Unchecked,
     Checking(Queue),
     /// Who the first is; of too many mirrors it is not known whether they are its mirrors.
-    Alone(Identity),
+    Alone(Checked),
     /// Who the first is, and enough mirrors are its mirrors.
-    Open(Identity),
+    Open(Checked),
 }
 
 /// How many calls may wait at once; another one is refused as not sent.
@@ -59,7 +65,7 @@ impl Shared {
         match waiting.guard {
             Guard::Wanted => true,
             Guard::Within => !self.relied(&waiting.request).is_empty(),
-            Guard::UnderWay | Guard::Passed(_) => false,
+            Guard::UnderWay | Guard::Passed => false,
         }
     }
 
@@ -93,23 +99,30 @@ impl Shared {
         let gone = request.error(ErrorKind::NotSent).with_detail("nobody is left to send it");
         let (responder, pending) = Pending::channel(move || gone);
         let guard = Guard::of(&request);
-        let waiting = Waiting { request, responder, busy: self.busy(), needs, guard };
+        let (busy, turn) = (self.busy(), Turn::New);
+        let waiting = Waiting { request, responder, busy, needs, guard, turn, is_vouched: false };
         if let Standing::Checking(queue) = &mut gate.standing {
             queue.push(waiting);
             self.queued.notify_one();
             return pending;
         }
         gate.leaving.push_back(waiting);
-        if gate.leaving.len() == 1 {
-            drop(gate);
-            let shared = self.clone();
-            // What a write sends to a quorum goes out from the thread on which sessions live, so that
-            // it leaves together: one by one, the second packet would wait for an answer to the first.
-            if KEEPER.spawn(async move { shared.send_off() }).is_err() {
-                self.gate().leaving.clear();
-            }
-        }
+        self.leave(gate);
         pending
+    }
+
+    /// Has those sent off of whom one has just come, unless that is under way.
+    fn leave(self: &Arc<Self>, gate: MutexGuard<'_, Gate>) {
+        if gate.leaving.len() != 1 {
+            return;
+        }
+        drop(gate);
+        let shared = self.clone();
+        // What a write sends to a quorum goes out from the thread on which sessions live, so that
+        // it leaves together: one by one, the second packet would wait for an answer to the first.
+        if KEEPER.spawn(async move { shared.send_off() }).is_err() {
+            self.gate().leaving.clear();
+        }
     }
 
     /// Sends all that is to leave.
@@ -123,7 +136,9 @@ impl Shared {
             // What it changes may be ephemeral no more.
             waiting.needs = waiting.needs.max(self.needs(&waiting.request));
             let needs = waiting.needs;
-            let is_known = needs == Needs::Nobody || self.knows_the_count();
+            let is_elsewhere = gate.is_elsewhere(&waiting);
+            waiting.is_vouched |= is_elsewhere;
+            let is_known = needs == Needs::Nobody || (self.knows_the_count() && !is_elsewhere);
             let first = gate.for_who(needs).filter(|_| is_known).cloned();
             let is_asked = match &gate.standing {
                 Standing::Alone(_) => self.is_asked_before(&waiting),
@@ -132,16 +147,13 @@ impl Shared {
             let next = match first {
                 first if needs == Needs::Nobody => {
                     let Waiting { request, responder, busy, .. } = waiting;
-                    forward(self.read(request, first.as_ref()), responder, busy);
+                    let first = first.as_ref().map(|first| &first.identity);
+                    forward(self.read(request, first), responder, busy);
                     continue;
                 }
                 Some(first) if !is_asked => {
-                    let Waiting { request, responder, busy, guard, .. } = waiting;
-                    let chosen = match guard {
-                        Guard::Passed(chosen) => chosen,
-                        _ => Chosen::ByCaller,
-                    };
-                    self.write(request, first, chosen, responder, busy);
+                    let Waiting { request, responder, busy, .. } = waiting;
+                    self.write(request, first, responder, busy);
                     continue;
                 }
                 first => first,
@@ -153,12 +165,12 @@ impl Shared {
             let queue = std::iter::once(waiting).chain(gate.leaving.drain(..)).collect();
             let checking = Standing::Checking(Queue::new(queue));
             let standing = std::mem::replace(&mut gate.standing, checking);
+            let doubts = gate.doubts;
             drop(gate);
             let shared = self.clone();
             let spawned = match next {
-                Some(first) => {
-                    KEEPER.spawn(async move { shared.guard(standing, first, request).await })
-                }
+                Some(first) => KEEPER
+                    .spawn(async move { shared.guard(standing, first, request, doubts).await }),
                 None => KEEPER.spawn(async move { shared.check().await }),
             };
             // Without a thread the responders are dropped, and tell it.
@@ -169,12 +181,16 @@ impl Shared {
         }
     }
 
-    /// Opens the gate to those who wait, in their order.
-    fn open(self: &Arc<Self>, standing: Standing) {
+    /// Opens the gate to those who wait, in their order. What was asked behind so many `doubts` counts only if
+    /// there was none since.
+    fn open(self: &Arc<Self>, mut standing: Standing, doubts: u64) {
         if let Standing::Alone(first) | Standing::Open(first) = &standing {
-            self.in_epoch_of(first);
+            self.in_epoch_of(&first.identity);
         }
         let mut gate = self.gate();
+        if gate.doubts != doubts {
+            standing = Standing::Unchecked;
+        }
         let Standing::Checking(queue) = std::mem::replace(&mut gate.standing, standing) else {
             // It was closed meanwhile.
             gate.standing = Standing::Unchecked;
@@ -187,15 +203,21 @@ impl Shared {
 
     /// Who the first is, if that is known, and that enough mirrors are its mirrors.
     pub(super) fn identity(&self) -> Option<Identity> {
-        self.gate().for_who(Needs::Mirrors).cloned()
+        self.gate().for_who(Needs::Mirrors).map(|first| first.identity.clone())
     }
 
     /// Has everybody asked again before the next write.
     pub(super) fn doubt(&self) {
         let mut gate = self.gate();
+        gate.doubts += 1;
         if let Standing::Open(_) | Standing::Alone(_) = gate.standing {
             gate.standing = Standing::Unchecked;
         }
+    }
+
+    /// How often there was a doubt so far.
+    fn doubts(&self) -> u64 {
+        self.gate().doubts
     }
 
     /// Lets nobody in any more. Those who wait are still seen to. Whether this is news.
@@ -236,11 +258,15 @@ impl Gate {
 
     /// The first, if it is known.
     fn first(&self) -> Option<&Identity> {
+        self.checked().map(|first| &first.identity)
+    }
+
+    fn checked(&self) -> Option<&Checked> {
         self.for_who(Needs::First)
     }
 
     /// The first, if as much is known as whoever needs so much must know.
-    fn for_who(&self, needs: Needs) -> Option<&Identity> {
+    fn for_who(&self, needs: Needs) -> Option<&Checked> {
         match &self.standing {
             Standing::Open(first) => Some(first),
             Standing::Alone(first) if needs < Needs::Mirrors => Some(first),

@@ -56,6 +56,10 @@ pub struct Identity {
     /// Whether it takes no writes, because somebody makes another the first, or began to.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) stopped: bool,
+    /// Of a first: whether it was found to lack writes that it had counted. That stays so until one is made the
+    /// first on the operator's word, however many it counts since.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) restored: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -90,6 +94,7 @@ impl Identity {
             complete: true,
             before: None,
             stopped: false,
+            restored: false,
         }
     }
 
@@ -102,6 +107,7 @@ impl Identity {
             complete: true,
             before: Some(Before { epoch: self.epoch, term: self.term.clone() }),
             stopped: false,
+            restored: false,
             ..self.clone()
         }
     }
@@ -116,9 +122,14 @@ impl Identity {
         Identity { stopped: false, incarnation: drawn(), ..self.clone() }
     }
 
+    /// The same quorum, known to have been restored from an old backup.
+    pub(super) fn restored(&self) -> Self {
+        Identity { restored: true, incarnation: drawn(), ..self.clone() }
+    }
+
     /// The same quorum, as a mirror in whatever epoch it knows.
     pub(super) fn demoted(&self) -> Self {
-        Identity { role: Role::Mirror, stopped: false, ..self.clone() }
+        Identity { role: Role::Mirror, stopped: false, restored: false, ..self.clone() }
     }
 
     /// The same quorum, as a mirror of `first` that may lack anything.
@@ -134,6 +145,7 @@ impl Identity {
             complete: false,
             before: None,
             stopped: false,
+            restored: false,
             ..first.clone()
         }
     }
@@ -192,6 +204,7 @@ impl Identity {
     pub(super) fn wrong_as_first(&self) -> Option<Wrong> {
         match self.role {
             Role::Mirror => Some(Wrong::NotFirst(self.epoch)),
+            Role::First if self.restored => Some(Wrong::Restored),
             Role::First if self.stopped => Some(Wrong::Stopped),
             Role::First => None,
         }
@@ -255,8 +268,8 @@ impl Wrong {
         matches!(self, Wrong::Newer(..) | Wrong::Two(_) | Wrong::Same(_))
     }
 
-    /// What is wrong, and what to do.
-    pub(super) fn told(&self, remedy: &Remedy) -> String {
+    /// What is wrong with the quorum of this number, and what to do.
+    pub(super) fn told(&self, number: usize, remedy: &Remedy) -> String {
         let rejoin = || remedy.init(&["--rejoin"]);
         let take_over = || remedy.init(&["--take-over"]);
         match self {
@@ -302,13 +315,13 @@ impl Wrong {
             Wrong::NotFirst(epoch) => format!(
                 "is a mirror since epoch {epoch}: put the first in front in the configuration, or make \
                  this one the first by {}",
-                remedy.promote(1, &[])
+                remedy.promote(number, &[])
             ),
             Wrong::Restored => format!(
                 "lacks writes that it once had, as after it was restored from an old backup: make a \
                  mirror the first, as by {}; or, if what was written since is to be lost, run {}",
-                remedy.promote(2, &[]),
-                remedy.promote(1, &["--though-incomplete"])
+                remedy.promote(if number == 1 { 2 } else { 1 }, &[]),
+                remedy.promote(number, &["--though-incomplete"])
             ),
             Wrong::Stopped => format!(
                 "takes no writes, as somebody makes another the first, or began to: if that has ended \
@@ -341,6 +354,9 @@ mod tests {
         assert_eq!(wrong(mirror.stopped().going_on()), None);
         assert_eq!(first.wrong_as_first(), None);
         assert_eq!(first.stopped().wrong_as_first(), Some(Wrong::Stopped));
+        assert_eq!(first.restored().wrong_as_first(), Some(Wrong::Restored));
+        assert_eq!(first.restored().stopped().wrong_as_first(), Some(Wrong::Restored));
+        assert_eq!(first.restored().risen(3).wrong_as_first(), None);
         assert_eq!(mirror.wrong_as_first(), Some(Wrong::NotFirst(3)));
         // Another first of this epoch, and whoever follows it.
         let rival = mirror.risen(2);
@@ -352,6 +368,9 @@ mod tests {
     fn an_identity_is_read_as_it_was_written() {
         let identity = Identity::fresh();
         assert_eq!(Identity::parse(&identity.to_bytes()), Ok(identity.clone()));
+        for other in [identity.restored(), identity.stopped(), identity.risen(1)] {
+            assert_eq!(Identity::parse(&other.to_bytes()), Ok(other));
+        }
         let bad = |set: &str| {
             let bytes = Identity { set: set.into(), ..identity.clone() }.to_bytes();
             Identity::parse(&bytes).is_err()
@@ -374,6 +393,7 @@ mod tests {
             first.stopped(),
             first.stopped(),
             first.stopped().going_on(),
+            first.restored(),
             mirror.clone(),
             Identity::mirror_of(&first),
         ];

@@ -144,8 +144,12 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
     if let Some(wrong) = fresh.wrong_as_first() {
         return Err(shared.first.wrong(&wrong).during(VERB));
     }
+    let mut there: Vec<(usize, Identity)> = Vec::new();
     for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
-        let wrong = known.as_ref().and_then(|(own, _)| own.wrong_as_mirror_of(&fresh));
+        let own = known.as_ref().map(|(own, _)| own);
+        let wrong =
+            own.and_then(|own| twin(own, &there).or_else(|| own.wrong_as_mirror_of(&fresh)));
+        there.extend(own.map(|own| (mirror.quorum.number, own.clone())));
         match wrong {
             None => {}
             Some(Wrong::Older(..) | Wrong::Stopped) if options.rejoin == Rejoin::AsMirrors => {}
@@ -169,6 +173,16 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
             (first, is_empty && is_ours)
         }
     };
+    let is_wrong = |own: &Identity| own.wrong_as_mirror_of(&first).is_some();
+    if mirrors.iter().flatten().any(|(own, _)| is_wrong(own)) {
+        // Whoever has just looked to make one of them the first does not know of those that come in.
+        for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
+            if let Some((own, version)) = known.as_ref().filter(|(own, _)| !is_wrong(own)) {
+                let after = own.going_on();
+                change(shared, &mirror.quorum, own, &after, *version, VERB, deadline).await?;
+            }
+        }
+    }
     let mut let_in: Vec<(usize, Identity)> = Vec::new();
     for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
         let own = match known {
@@ -180,19 +194,25 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
                 }
                 made
             }
-            Some((own, version)) if own.wrong_as_mirror_of(&first).is_some() => {
+            Some((own, version)) if is_wrong(own) => {
                 let after = own.going_on().behind(&first);
                 change(shared, &mirror.quorum, own, &after, *version, VERB, deadline).await?;
                 after
             }
             Some((own, _)) => own.clone(),
         };
-        if let Some((number, _)) = let_in.iter().find(|(_, other)| own.is_twin_of(other)) {
-            return Err(mirror.quorum.wrong(&Wrong::Same(*number)).during(VERB));
+        if let Some(wrong) = twin(&own, &let_in) {
+            return Err(mirror.quorum.wrong(&wrong).during(VERB));
         }
         let_in.push((mirror.quorum.number, own));
     }
     Ok(first)
+}
+
+/// Whether one of these quorums is the one that says `own`.
+fn twin(own: &Identity, there: &[(usize, Identity)]) -> Option<Wrong> {
+    let twin = there.iter().find(|(_, other)| own.is_twin_of(other));
+    twin.map(|(number, _)| Wrong::Same(*number))
 }
 
 /// Those of these quorums that hold something.

@@ -20,6 +20,8 @@ pub(super) struct Mirror {
     pub(super) quorum: Quorum,
     pub(super) fences: Vec<Mutex<Fence>>,
     said: std::sync::Mutex<Said>,
+    /// Who it last was without having a node of that name.
+    unnamed: std::sync::Mutex<Option<Identity>>,
     pub(super) owed: Owed,
 }
 
@@ -39,7 +41,13 @@ pub(super) type Held<'a> = Vec<(FenceNo, MutexGuard<'a, Fence>)>;
 impl Mirror {
     pub(super) fn new(quorum: Quorum) -> Self {
         let fences = (FenceNo::MIN..=FenceNo::MAX).map(|_| Mutex::default()).collect();
-        Mirror { quorum, fences, said: Default::default(), owed: Owed::default() }
+        Mirror {
+            quorum,
+            fences,
+            said: Default::default(),
+            unnamed: Default::default(),
+            owed: Owed::default(),
+        }
     }
 
     /// Remembers what it says of itself; whether that is news. Silence is none.
@@ -54,6 +62,15 @@ impl Mirror {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = *said != now;
         *said = now;
+        is_news
+    }
+
+    /// Remembers that it says who it is and has no node of that name; whether that is news.
+    pub(super) fn note_unnamed(&self) -> bool {
+        let now = self.known();
+        let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = now.is_none() || *unnamed != now;
+        *unnamed = now;
         is_news
     }
 

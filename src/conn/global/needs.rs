@@ -22,14 +22,7 @@ pub(super) enum Guard {
     Within,
     Wanted,
     UnderWay,
-    Passed(Chosen),
-}
-
-/// Who chose the session in which a call is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chosen {
-    ByCaller,
-    ByUs,
+    Passed,
 }
 
 impl Guard {

@@ -22,7 +22,9 @@
 //! write is missing that was answered on the word of the other alone. Of access lists fences say nothing.
 //! What is not known to be newer is not given up without the operator's word.
 //!
-//! A mirror that is not complete lacks things anyway, so its word counts less: only if its fence is ahead.
+//! A mirror that is not complete lacks nodes anyway: that it has none where the chosen one has one says nothing,
+//! unless its fence is ahead. What it does have counts like that of any other, as it may have confirmed a write
+//! for want of a complete one.
 //!
 //! # What comes meanwhile
 //!
@@ -32,11 +34,19 @@
 //! begins. The chosen one need not be: what comes there is there. Everybody has agreed to something newer
 //! before he is asked where his fences stand, as a server may lag.
 //!
-//! If it ends half-way, quorums stay stopped; done again, for the same quorum or another, it goes on. Of two
-//! who promote at once, whoever stops a quorum last has it: the other finds its identity changed.
+//! If it ends half-way, quorums stay stopped; done again it goes on: for whichever quorum before there is a
+//! new first, for that one afterwards. Of those that are not told of the new first yet, the ones that were
+//! not stopped may have taken writes since: they are stopped and compared like all others.
+//!
+//! Of two who promote at once, whoever stops a quorum last has it: the other finds its identity changed. It
+//! is let go on by nobody but who stopped it when it was not stopped: another may have looked already, and
+//! raise his. For the same reason, whoever lets a stopped quorum in again ([`init`](super::init)) gives all other
+//! mirrors new names before: then nobody raises any of them on the strength of what he saw before that.
 
+mod check;
 mod newer;
 mod refused;
+mod stop;
 mod word;
 
 use std::sync::Arc;
@@ -46,12 +56,14 @@ use tracing::warn;
 pub(crate) use newer::{Differs, Newer};
 pub use word::Promotion;
 
+use self::check::check;
 use self::refused::silent;
 use super::admin::change;
 use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
 use super::look::Freshness;
 use super::quorum::Quorum;
+use super::restored::is_restored;
 use super::told::Told;
 use super::who::Ask;
 use super::{GlobalConn, Shared, TARGET, who};
@@ -67,8 +79,10 @@ pub(crate) const VERB: &str = "promote";
 struct Known {
     quorum: Quorum,
     told: Told,
-    /// Whether it was stopped here.
-    is_stopped: bool,
+    /// Whether somebody else had stopped it before.
+    was_stopped: bool,
+    /// What it was made here so that it takes no writes, be it that nobody knows whether that succeeded.
+    halted: Option<Identity>,
 }
 
 /// A promotion on its way.
@@ -80,7 +94,7 @@ pub(crate) struct Promoting {
     known: Vec<Known>,
     /// What the chosen one will be.
     risen: Identity,
-    /// Whether what it lacks has to be found out.
+    /// Whether it has to be found out what it lacks of what mirrors have.
     is_asked: bool,
 }
 
@@ -106,17 +120,25 @@ impl GlobalConn {
 
 async fn begin(shared: Arc<Shared>, number: usize, word: &Promotion) -> Result<Promoting, Error> {
     let deadline = Deadline::after(shared.options.wait);
+    let count = shared.quorums().count();
     let Some(chosen) = shared.quorums().find(|quorum| quorum.number == number).cloned() else {
-        let count = shared.quorums().count();
         let err = Error::new(VERB, "", ErrorKind::BadArguments);
         return Err(err.with_detail(format!("there is no quorum {number}, only 1 to {count}")));
     };
+    if let Some(unknown) = word.without.iter().find(|number| **number == 0 || **number > count) {
+        let err = Error::new(VERB, "", ErrorKind::BadArguments);
+        return Err(err.with_detail(format!(
+            "there is no quorum {unknown} to do without, only 1 to {count}; nothing was changed"
+        )));
+    }
     let said = who::all(&shared, Freshness::Synced, deadline).await;
+    let old_first = old_first(&said, number);
     let mut known = Vec::new();
     let is_restored = match said.get(number - 1) {
-        Some(Ok(told)) if number == 1 => {
-            let mirrors = said.iter().skip(1).flatten();
-            who::is_restored(&shared, told, mirrors, deadline)
+        Some(Ok(told)) if told.identity.role == Role::First => {
+            // Whoever was silent has taken all of the time.
+            let deadline = Deadline::after(shared.options.wait);
+            is_restored(&shared, &chosen, told, said.iter().flatten(), deadline)
                 .await
                 .map_err(|err| chosen.told(err))?
         }
@@ -125,32 +147,58 @@ async fn begin(shared: Arc<Shared>, number: usize, word: &Promotion) -> Result<P
     for (quorum, said) in shared.quorums().zip(said) {
         let quorum = quorum.clone();
         match said {
-            Ok(told) => known.push(Known { quorum, told, is_stopped: false }),
+            Ok(told) => {
+                let was_stopped = told.identity.stopped;
+                known.push(Known { quorum, told, was_stopped, halted: None });
+            }
             Err(err) if quorum.number == number => return Err(quorum.told(err)),
             // It lost its data, and knows of nobody.
             Err(err) if quorum.says_nothing(&err) => {}
             // Of the old first the caller has said that it is gone.
-            Err(_) if quorum.number == 1 || word.without.contains(&quorum.number) => {}
+            Err(_) if quorum.number == old_first || word.without.contains(&quorum.number) => {}
             Err(err) => return Err(silent(&quorum, &err)),
         }
     }
     if is_restored && !word.though_incomplete {
+        if let Some(own) = known.iter().find(|known| known.quorum.number == number) {
+            let deadline = Deadline::after(shared.options.wait);
+            shared.disbelieve(&chosen, own.own(), deadline).await;
+        }
         return Err(chosen.wrong(&Wrong::Restored));
     }
     let mut risen = check(&known, &chosen, word)?;
     known.sort_by_key(|known| known.quorum.number != number);
     let mut is_asked = !word.though_behind;
     if let Some((own, others)) = known.split_first().map(|(own, rest)| (own.own(), rest)) {
-        let is_untold = others.iter().any(|one| own.comes_from(one.own()));
-        let has_rival = others.iter().any(|one| own.rivals(one.own()));
-        if is_untold && !has_rival && !is_restored {
-            // It was made the first, and not all were told: they follow it now.
+        // One that somebody has stopped, or who else has a stake in it, needs an epoch of its own: then
+        // whoever else is at it finds that out.
+        let is_in_doubt = is_restored
+            || own.stopped
+            || others.iter().any(|one| {
+                let one = one.own();
+                own.rivals(one) || (one.stopped && one.is_of_the_first_of(own))
+            });
+        if own.role == Role::First && !is_in_doubt {
+            // Whoever was not told of it yet follows it now.
             risen = own.clone();
         }
-        // A first lacks nothing, and of one that is not complete it was said that it may.
-        is_asked &= own.role == Role::Mirror && own.complete;
+        // Of one that is not complete it was said that it may lack something.
+        is_asked &= own.complete && !is_restored;
     }
     Ok(Promoting { shared, chosen: number, known, risen, is_asked })
+}
+
+/// The number of the old first: of whoever says that it is one in the newest epoch, beside the chosen one; of the
+/// one in front of the list if nobody does.
+fn old_first(said: &[Result<Told, Error>], chosen: usize) -> usize {
+    let known =
+        || said.iter().zip(1..).filter_map(|(said, number)| Some((said.as_ref().ok()?, number)));
+    let latest = known().map(|(told, _)| told.identity.epoch).max();
+    let is_first = |told: &Told, number: usize| {
+        let own = &told.identity;
+        own.role == Role::First && Some(own.epoch) == latest && number != chosen
+    };
+    known().find(|(told, number)| is_first(told, *number)).map_or(1, |(_, number)| number)
 }
 
 impl Known {
@@ -171,80 +219,29 @@ impl Promoting {
         others.map(|one| (one.quorum.number, one.quorum.conn.clone())).collect()
     }
 
-    /// The mirrors that follow the same first as the chosen one.
+    /// The mirrors that may have what the chosen one lacks. Of a first: those that were not told of it, unless
+    /// they were stopped before it rose; else those of the same first.
     fn followers(&self) -> impl Iterator<Item = &Known> {
         let chosen = self.known.first().map(|chosen| chosen.own());
         let follows = move |one: &&Known| {
             let own = one.own();
-            own.role == Role::Mirror && chosen.is_some_and(|first| own.is_of_the_first_of(first))
+            own.role == Role::Mirror
+                && chosen.is_some_and(|chosen| match chosen.role {
+                    Role::First => chosen.comes_from(own) && !one.was_stopped,
+                    Role::Mirror => own.is_of_the_first_of(chosen),
+                })
         };
         self.known.iter().skip(1).filter(follows)
     }
 
-    /// Stops the old first and all others that might answer writes, and says whether anything has come to
-    /// a mirror since they were asked.
-    pub(crate) async fn stop(&mut self) -> Result<bool, Error> {
-        let deadline = Deadline::after(self.shared.options.wait);
-        let chosen = self.known.first().map(|known| known.told.identity.clone());
-        // It is the first already.
-        let Some(chosen) = chosen.filter(|chosen| !self.risen.is(chosen)) else { return Ok(false) };
-        let shared = self.shared.clone();
-        // The first goes first.
-        let is_first = |known: &Known| known.own().role == Role::First;
-        let (firsts, mirrors): (Vec<_>, Vec<_>) =
-            self.known.iter_mut().skip(1).partition(|known| is_first(known));
-        for known in firsts.into_iter().chain(mirrors) {
-            let own = known.own();
-            if own.role != Role::First && !own.is_of_the_first_of(&chosen) {
-                continue;
-            }
-            // One that somebody else has stopped, too: then he cannot let it go on.
-            let after = own.stopped();
-            known.changes(&shared, after, deadline).await?;
-            known.is_stopped = true;
-        }
-        let mut has_moved = false;
-        for known in &mut self.known {
-            let again = ask(&shared, &known.quorum, deadline).await?;
-            if !again.identity.is(&known.told.identity) {
-                return Err(known.quorum.contended(VERB));
-            }
-            has_moved |= again.fences != known.told.fences;
-            known.told = again;
-        }
-        Ok(has_moved)
-    }
-
-    /// Lets those take writes again that were stopped here, and says with `why` what came of it.
-    pub(crate) async fn give_up(mut self, why: Error) -> Error {
-        let deadline = Deadline::after(self.shared.options.wait);
-        let mut left = Vec::new();
-        // The first comes last, so that all its mirrors are there again.
-        for known in self.known.iter_mut().rev().filter(|known| known.is_stopped) {
-            let after = known.own().going_on();
-            if let Err(err) = known.changes(&self.shared, after, deadline).await {
-                left.push(format!("{}: {}", known.quorum, err.kind()));
-            }
-        }
-        let detail = why.detail().unwrap_or_default();
-        let detail = match left.is_empty() {
-            true => format!("{detail}; nothing was changed"),
-            false => format!(
-                "{detail}; these take no writes until that is done for some quorum: {}",
-                left.join(" and ")
-            ),
-        };
-        why.with_detail(detail)
-    }
-
     /// Makes the chosen one the first, and has the others follow it.
     pub(crate) async fn raise(mut self) -> Result<Identity, Error> {
-        let deadline = Deadline::after(self.shared.options.wait);
         let risen = self.risen;
         let old = self.known.first().map(|chosen| chosen.own().clone());
         let follows = |own: &Identity| {
             old.as_ref().is_some_and(|old| own.is_of_the_first_of(old) || old.comes_from(own))
         };
+        let mut untold = None;
         for known in &mut self.known {
             let own = known.own();
             let is_chosen = known.quorum.number == self.chosen;
@@ -261,11 +258,18 @@ impl Promoting {
                     }
                 }
             };
-            if !after.is(own) {
-                known.changes(&self.shared, after, deadline).await?;
+            if after.is(own) {
+                continue;
+            }
+            let deadline = Deadline::after(self.shared.options.wait);
+            match known.changes(&self.shared, after, deadline).await {
+                Err(err) if is_chosen => return Err(err),
+                // One that cannot be told keeps nobody else from it.
+                Err(err) => untold = untold.or(Some(err)),
+                Ok(()) => {}
             }
         }
-        Ok(risen)
+        untold.map_or(Ok(risen), Err)
     }
 }
 
@@ -288,47 +292,4 @@ impl Known {
 async fn ask(shared: &Shared, quorum: &Quorum, deadline: Deadline) -> Result<Told, Error> {
     let told = who::ask(shared, quorum, Ask::Fences, Freshness::Synced, deadline).await;
     told.map_err(|err| quorum.told(err))
-}
-
-/// What the chosen quorum will be, if it may.
-fn check(known: &[Known], chosen: &Quorum, word: &Promotion) -> Result<Identity, Error> {
-    let Some(own) = known.iter().find(|one| one.quorum.number == chosen.number).map(Known::own)
-    else {
-        return Err(chosen.wrong(&Wrong::Missing));
-    };
-    for other in known {
-        if other.own().set != own.set {
-            let err = Error::new(VERB, "", ErrorKind::WrongQuorum);
-            return Err(err.with_detail(format!(
-                "{chosen} is of set {}, but {} of set {}: check the addresses; nothing was changed",
-                own.set,
-                other.quorum,
-                other.own().set
-            )));
-        }
-    }
-    let latest = known.iter().map(|one| one.own().epoch).max().unwrap_or(0);
-    if own.epoch < latest {
-        return Err(chosen.wrong(&Wrong::Older(own.epoch, latest)));
-    }
-    if let Some(rival) = known.iter().find(|one| one.own().rivals(own))
-        && !word.over_rivals
-    {
-        let err = Error::new(VERB, "", ErrorKind::WrongQuorum);
-        return Err(err.with_detail(format!(
-            "{chosen} and {} follow different firsts of the same epoch {latest}: what was written on \
-             the other alone would be lost; compare them, then say --over-rivals",
-            rival.quorum
-        )));
-    }
-    if !own.complete && !word.though_incomplete {
-        let err = Error::new(VERB, "", ErrorKind::WrongQuorum);
-        return Err(err.with_detail(format!(
-            "{chosen} is not complete: it came into the set, or got another first, and has not been \
-             repaired since, so whatever of the tree it lacks would be lost; choose a complete one (see \
-             {}), or say --though-incomplete",
-            chosen.remedy.status()
-        )));
-    }
-    Ok(own.risen(latest))
 }

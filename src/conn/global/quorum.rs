@@ -51,7 +51,7 @@ impl Quorum {
 
     /// The error for a quorum that is not the one that it is used as.
     pub(super) fn wrong(&self, why: &Wrong) -> Error {
-        let why = why.told(&self.remedy);
+        let why = why.told(self.number, &self.remedy);
         Error::new("identity", "", ErrorKind::WrongQuorum).with_detail(format!("{self} {why}"))
     }
 

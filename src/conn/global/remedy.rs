@@ -68,6 +68,6 @@ impl Remedy {
         ];
         let commands =
             [self.init(&[]), self.status(), self.promote(3, &[]), self.diff(), self.repair()];
-        wrongs.iter().map(|wrong| wrong.told(self)).chain(commands).collect()
+        wrongs.iter().map(|wrong| wrong.told(1, self)).chain(commands).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use super::identity::{Identity, Role, Wrong};
 use super::init::{InitOptions, init};
 use super::look::Freshness;
+use super::restored::is_restored;
 use super::{GlobalConn, who};
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -30,7 +31,8 @@ pub struct QuorumStatus {
 impl GlobalConn {
     /// What each quorum says of itself, the first one first.
     ///
-    /// Where two were made the first apart from each other, the first is wrong, too.
+    /// Where two were made the first apart from each other, the first is wrong, too. Of one that was restored
+    /// from an old backup that is noted in its identity.
     pub async fn status(&self) -> Vec<QuorumStatus> {
         let shared = &*self.shared;
         if shared.begins {
@@ -40,15 +42,20 @@ impl GlobalConn {
         let deadline = Deadline::after(shared.options.wait);
         let said = who::all(shared, Freshness::AsItIs, deadline).await;
         let first = said.first().and_then(|said| said.as_ref().ok());
-        let mut of_first = None;
+        let (mut of_first, mut in_doubt) = (None, None);
         if let Some(first) = first.filter(|first| first.identity.role == Role::First) {
             let mirrors = || said.iter().skip(1).flatten();
             let rival = mirrors().find(|told| told.identity.rivals(&first.identity));
             of_first = rival.map(|rival| Wrong::Two(rival.identity.epoch));
-            // If it does not answer any more, it is found out before the next write.
-            let restored = who::is_restored(shared, first, mirrors(), deadline).await;
-            if restored.unwrap_or_default() {
-                of_first = Some(Wrong::Restored);
+            // Whoever was silent has taken all of the time.
+            let deadline = Deadline::after(shared.options.wait);
+            match is_restored(shared, &shared.first, first, mirrors(), deadline).await {
+                Ok(true) => {
+                    shared.disbelieve(&shared.first, &first.identity, deadline).await;
+                    of_first = Some(Wrong::Restored);
+                }
+                Ok(false) => {}
+                Err(err) => in_doubt = Some(shared.first.told(err)),
             }
         }
         let all = &said;
@@ -57,7 +64,7 @@ impl GlobalConn {
                 (Err(err), _) => Some(quorum.told(err.clone())),
                 (Ok(own), _) if quorum.number == 1 => {
                     let wrong = own.wrong_as_first().or_else(|| of_first.take());
-                    wrong.map(|wrong| quorum.wrong(&wrong))
+                    wrong.map(|wrong| quorum.wrong(&wrong)).or_else(|| in_doubt.take())
                 }
                 (Ok(own), Some(first)) => {
                     let twin = all.iter().take(quorum.number - 1).position(|other| {

@@ -19,9 +19,9 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// What the fence with this number keeps of the first that this quorum follows.
-    pub(super) fn record(&self, number: FenceNo) -> Option<&Record> {
+    /// What the fence with this number keeps of the first of `term`.
+    pub(super) fn record(&self, number: FenceNo, term: &str) -> Option<&Record> {
         let record = self.records.iter().find(|(own, _)| *own == number).map(|(_, record)| record);
-        record.filter(|record| record.term == self.identity.term)
+        record.filter(|record| record.term == term)
     }
 }

@@ -1,17 +1,12 @@
-//! Who the quorums of a set are: asked before the first write, and whenever there is a doubt.
-
-use std::collections::HashSet;
-use std::time::Duration;
+//! Who a quorum of a set is, as it says itself.
 
 use futures::future::join_all;
-use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::Shared;
-use super::count::{count_of, is_behind};
+use super::count::count_of;
 use super::home::{FenceNo, Home};
 use super::identity::{Identity, Wrong};
 use super::look::Freshness;
-use super::mirror::Mirror;
 use super::quorum::Quorum;
 use super::record::Record;
 use super::told::Told;
@@ -20,10 +15,6 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::pause;
 use crate::request::{Op, Read, ReadReply, Reply, Request};
-
-/// How long the mirrors that need not confirm have to say that another one was made the first, but never
-/// more than half of the time that a caller has.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// So often a quorum whose identity is just being changed is asked again.
 const LOOKS: u32 = 5;
@@ -44,12 +35,26 @@ pub(super) async fn ask(
     freshness: Freshness,
     deadline: Deadline,
 ) -> Result<Told, Error> {
+    ask_within(shared, quorum, (what, freshness), None, deadline).await
+}
+
+/// The same, in this session and no other.
+async fn ask_within(
+    shared: &Shared,
+    quorum: &Quorum,
+    (what, freshness): (Ask, Freshness),
+    session: Option<i64>,
+    deadline: Deadline,
+) -> Result<Told, Error> {
     let home = shared.home.path();
+    let call = |op: Op| {
+        let mut request = Request::new(op, home.clone());
+        (request.deadline, request.session) = (deadline, session);
+        quorum.conn.call(request)
+    };
     if freshness == Freshness::Synced {
         // What a server that lags behind says could be as old as that.
-        let mut sync = Request::new(Op::Sync, home.clone());
-        sync.deadline = deadline;
-        quorum.conn.call(sync).await?;
+        call(Op::Sync).await?;
     }
     let fences = match what {
         Ask::Identity => Vec::new(),
@@ -63,9 +68,7 @@ pub(super) async fn ask(
             Read::Get(shared.home.count()),
         ];
         reads.extend(fences.iter().map(|number| Read::Get(shared.home.fence(*number))));
-        let mut request = Request::new(Op::ReadMany(reads), home.clone());
-        request.deadline = deadline;
-        let Reply::Many(found) = quorum.conn.call(request).await? else {
+        let Reply::Many(found) = call(Op::ReadMany(reads)).await? else {
             return Err(Error::odd("identity", ""));
         };
         let mut found = found.into_iter();
@@ -94,10 +97,17 @@ pub(super) async fn ask(
             records: Vec::new(),
         };
         for (number, fence) in fences.iter().zip(found) {
-            // Whatever is wrong with one shows when it is to be moved.
-            if let Ok(ReadReply::Node(node)) = fence {
-                told.fences.push((*number, node.stat.version));
-                told.records.extend(Record::parse(&node.data).map(|record| (*number, record)));
+            match fence {
+                Ok(ReadReply::Node(node)) => {
+                    told.fences.push((*number, node.stat.version));
+                    let record = Record::parse(&node.data);
+                    told.records.extend(record.map(|record| (*number, record)));
+                }
+                // That it is gone shows when it is to be moved.
+                Err(err) if err.kind() == ErrorKind::NoNode => {}
+                // Whoever does not know what it keeps would take a mirror for older than it is.
+                Err(err) => return Err(err),
+                Ok(_) => return Err(Error::odd("identity", "")),
             }
         }
         return Ok(told);
@@ -119,143 +129,21 @@ pub(super) async fn is(
 
 /// The first, if it is one.
 pub(super) async fn first(shared: &Shared, deadline: Deadline) -> Result<Identity, Error> {
-    asked_first(shared, deadline).await.map(|told| told.identity)
+    asked_first(shared, None, deadline).await.map(|told| told.identity)
 }
 
-async fn asked_first(shared: &Shared, deadline: Deadline) -> Result<Told, Error> {
-    let told = ask(shared, &shared.first, Ask::Identity, Freshness::AsItIs, deadline).await?;
+/// The same, asked in this session.
+pub(super) async fn asked_first(
+    shared: &Shared,
+    session: Option<i64>,
+    deadline: Deadline,
+) -> Result<Told, Error> {
+    let how = (Ask::Identity, Freshness::AsItIs);
+    let told = ask_within(shared, &shared.first, how, session, deadline).await?;
     match told.identity.wrong_as_first() {
         None => Ok(told),
         Some(wrong) => Err(shared.first.wrong(&wrong)),
     }
-}
-
-/// Whether a first lacks something that its mirrors have from it, as it was `told`.
-///
-/// # Errors
-///
-/// Why it cannot be asked again.
-pub(super) async fn is_restored(
-    shared: &Shared,
-    first: &Told,
-    mirrors: impl IntoIterator<Item = &Told>,
-    deadline: Deadline,
-) -> Result<bool, Error> {
-    let records = mirrors.into_iter().flat_map(|told| &told.records).map(|(_, record)| record);
-    let Some(furthest) = Record::furthest(records, &first.identity.term) else { return Ok(false) };
-    if !is_behind(first.count, furthest) {
-        return Ok(false);
-    }
-    // It may have been asked before the mirrors were, or of a server that lags.
-    let again = ask(shared, &shared.first, Ask::Identity, Freshness::Synced, deadline).await?;
-    Ok(again.identity.is(&first.identity) && is_behind(again.count, furthest))
-}
-
-/// What the quorums say together.
-#[derive(Debug)]
-pub(super) struct Agreed {
-    pub(super) first: Identity,
-    /// Why too few mirrors are its mirrors, if they were asked for.
-    pub(super) lacking: Option<Error>,
-}
-
-impl Agreed {
-    /// The first, if enough mirrors are its mirrors.
-    pub(super) fn whole(self) -> Result<Identity, Error> {
-        self.lacking.map_or(Ok(self.first), Err)
-    }
-}
-
-/// The first, if none of the mirrors that answer knows a newer one, and it has all that they have from it.
-/// It has until `deadline`, and as many mirrors as must confirm until `mirrors`; without that, none need
-/// answer. Whoever asks has until `soonest`.
-///
-/// # Errors
-///
-/// `WrongQuorum` when it is none, `NotSent` when it does not answer.
-pub(super) async fn agree(
-    shared: &Shared,
-    soonest: Deadline,
-    deadline: Deadline,
-    mirrors: Option<Deadline>,
-) -> Result<Agreed, Error> {
-    let patience = mirrors.unwrap_or(deadline);
-    let mut asked: FuturesUnordered<_> = shared
-        .mirrors
-        .iter()
-        .map(|mirror| async move {
-            let told = ask(shared, &mirror.quorum, Ask::Fences, Freshness::AsItIs, patience).await;
-            mirror.note(told.as_ref().map(|told| &told.identity));
-            if let Ok(told) = &told {
-                mirror.learn_fences(shared, told);
-            }
-            (mirror, told)
-        })
-        .collect();
-    let mut answers = Vec::new();
-    let mut asking = std::pin::pin!(asked_first(shared, deadline));
-    let found = loop {
-        tokio::select! {
-            found = &mut asking => break found,
-            Some(answer) = asked.next() => answers.push(answer),
-        }
-    };
-    let first = found.map_err(|err| match err.kind() {
-        ErrorKind::WrongQuorum => err,
-        _ => away(&shared.first, &err),
-    })?;
-    let required = if mirrors.is_some() { shared.required() } else { 0 };
-    let wrong = |told: &Told| told.identity.wrong_as_mirror_of(&first.identity);
-    let good = |answers: &[(&Mirror, Result<Told, Error>)]| {
-        let told = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
-        let told = told.filter(|told| wrong(told).is_none());
-        told.map(|told| &told.identity.incarnation).collect::<HashSet<_>>().len()
-    };
-    while good(&answers) < required
-        && let Some(answer) = asked.next().await
-    {
-        answers.push(answer);
-    }
-    let rest = async {
-        while let Some(answer) = asked.next().await {
-            answers.push(answer);
-        }
-    };
-    // Whoever is silent must not hold up a write that does not need it.
-    let _ = tokio::time::timeout(GRACE.min(soonest.remaining() / 2), rest).await;
-    let is_enough = good(&answers) >= required;
-    let (mut wrongs, mut silent, mut mirrors) = (Vec::new(), Vec::new(), Vec::new());
-    for (mirror, answer) in &answers {
-        let twin = |told: &Told| {
-            let others =
-                answers.iter().filter(|(other, _)| other.quorum.number < mirror.quorum.number);
-            let mut said = others.filter_map(|(other, told)| Some((other, told.as_ref().ok()?)));
-            said.find(|(_, other)| told.identity.is_twin_of(&other.identity))
-                .map(|(other, _)| Wrong::Same(other.quorum.number))
-        };
-        match answer.as_ref().map(|told| (told, wrong(told).or_else(|| twin(told)))) {
-            Ok((told, None)) => mirrors.push(told),
-            // Whatever else is so: this first may be one no more.
-            Ok((_, Some(wrong))) if wrong.is_fatal() => return Err(mirror.quorum.wrong(&wrong)),
-            Ok((_, Some(wrong))) => wrongs.push(mirror.quorum.wrong(&wrong)),
-            Err(err) if err.kind() == ErrorKind::WrongQuorum => wrongs.push(err.clone()),
-            Err(err) => silent.push(away(&mirror.quorum, err)),
-        }
-    }
-    match is_restored(shared, &first, mirrors, deadline).await {
-        Ok(true) => return Err(shared.first.wrong(&Wrong::Restored)),
-        Ok(false) => {}
-        Err(err) => return Err(away(&shared.first, &err)),
-    }
-    shared.counted(&first.identity, first.count);
-    let lacking = wrongs.into_iter().chain(silent).next().filter(|_| !is_enough);
-    Ok(Agreed { first: first.identity, lacking })
-}
-
-fn away(quorum: &Quorum, err: &Error) -> Error {
-    let why = quorum.blame(err);
-    Error::new("identity", "", ErrorKind::NotSent)
-        .with_detail(format!("{why}; it cannot be asked who it is, so nothing was written"))
 }
 
 /// What all quorums say of themselves, in their order.

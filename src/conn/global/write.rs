@@ -6,30 +6,30 @@ use std::sync::Arc;
 use futures::future::join;
 use tokio::sync::mpsc;
 
+use super::agree::{Agreed, Checked, agree};
 use super::bring::Job;
 use super::count::{count, is_behind};
 use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
 use super::home::Home;
 use super::identity::{Identity, Wrong};
 use super::look::{Freshness, Look, What, look};
-use super::needs::Chosen;
 use super::owed::Debt;
 use super::touched::{Answered, Touched, stats, stats_each};
-use super::who::Agreed;
-use super::{Busy, Shared, who};
+use super::{Busy, Shared};
 use crate::background::KEEPER;
 use crate::conn::{Conn as _, Responder};
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
 use crate::request::{LeaveWatch, MAX_REQUEST, MultiOp, MultiReply, Op, Read, Reply, Request};
 
 impl Shared {
-    /// Sends a write to the first, in its turn, and sees to the mirrors.
+    /// Sends a write to the first, in its turn, and sees to the mirrors. Unless it belongs to a session, it goes
+    /// out in the one in which the first was asked who it is; if that is over, it comes again.
     pub(super) fn write(
         self: &Arc<Self>,
         request: Request,
-        first: Identity,
-        chosen: Chosen,
+        first: Checked,
         mut responder: Responder<Reply>,
         busy: Busy,
     ) {
@@ -51,8 +51,10 @@ impl Shared {
             let own = touched.deleted.iter().filter(|path| own.contains(*path));
             own.map(|path| (path.clone(), call(Op::Exists(LeaveWatch::No), path))).collect()
         };
+        let Checked { identity: first, session } = first;
         let floor = self.floor(&first);
-        let answer = first_answer(self.clone(), &request, &steps, &first, floor.unwrap_or(0));
+        let bound = Request { session: request.session.or(Some(session)), ..request.clone() };
+        let answer = first_answer(self.clone(), &bound, &steps, &first, floor.unwrap_or(0));
         let paths: Vec<ZkPath> = touched.paths.iter().cloned().collect();
         let created = {
             let reads = touched.created.iter().cloned().map(Read::Exists).collect();
@@ -79,7 +81,7 @@ impl Shared {
 
         let shared = self.clone();
         let work = async move {
-            let _busy = busy;
+            let busy = busy;
             let answered = tokio::select! {
                 answered = answer => answered,
                 // It runs on if it was sent, and nobody will be told.
@@ -94,12 +96,11 @@ impl Shared {
                     let err = shared.wrong_first(&request).await;
                     return responder.send(Err(err));
                 }
-                // It is not sent in another one.
+                // It was not sent: the first may be another quorum by now.
                 Err(Refusal::Other(err))
-                    if err.kind() == ErrorKind::SessionExpired && chosen == Chosen::ByUs =>
+                    if err.kind() == ErrorKind::SessionExpired && request.session.is_none() =>
                 {
-                    let why = "the session ended right before it; call again";
-                    return responder.send(Err(request.error(ErrorKind::NotSent).with_detail(why)));
+                    return shared.readmit(request, responder, busy, session, moment);
                 }
                 Err(Refusal::Other(err)) => {
                     if err.kind() == ErrorKind::OutcomeUnknown {
@@ -109,15 +110,21 @@ impl Shared {
                 }
             };
             let count = answered.counted.map(|version| count(floor.unwrap_or(0), version));
-            if let (Some(floor), Some(count)) = (floor, count)
-                && !is_behind(floor, count)
-            {
-                shared.doubt();
+            let is_less = |floor: i64| count.is_some_and(|count| !is_behind(floor, count));
+            if floor.is_some_and(is_less) || shared.disbelieves(&first) {
+                let by = Deadline::after(shared.options.wait);
+                let mut noting = std::pin::pin!(shared.disbelieve(&shared.first, &first, by));
+                // Before that is noted, others might count on.
+                let noted = tokio::time::timeout(request.deadline.remaining(), &mut noting).await;
                 let why = shared.first.wrong(&Wrong::Restored);
                 let why = why.detail().unwrap_or_default();
                 let err = request.error(ErrorKind::NotMirrored);
                 let detail = format!("the write stands on the first alone: {why}");
-                return responder.send(Err(err.with_detail(detail)));
+                responder.send(Err(err.with_detail(detail)));
+                if noted.is_err() {
+                    noting.await;
+                }
+                return;
             }
             if let Some(count) = count {
                 shared.counted(&first, count);
@@ -188,7 +195,7 @@ impl Shared {
     async fn wrong_first(&self, request: &Request) -> Error {
         self.doubt();
         let by = request.deadline;
-        match who::agree(self, by, by, Some(by)).await.and_then(Agreed::whole) {
+        match agree(self, by, by, Some(by)).await.and_then(Agreed::whole) {
             Ok(_) => request
                 .error(ErrorKind::NotSent)
                 .with_detail("the identity of the first has changed meanwhile; call again"),

@@ -6,8 +6,8 @@ use super::Standing;
 use super::queue::Waiting;
 use crate::conn::Conn as _;
 use crate::conn::global::Shared;
-use crate::conn::global::identity::Identity;
-use crate::conn::global::needs::{Chosen, Guard, Needs};
+use crate::conn::global::agree::Checked;
+use crate::conn::global::needs::{Guard, Needs};
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
 use crate::request::{LeaveWatch, Op, Reply, Request};
@@ -18,8 +18,9 @@ impl Shared {
     pub(super) async fn guard(
         self: Arc<Self>,
         standing: Standing,
-        first: Identity,
+        first: Checked,
         request: Request,
+        doubts: u64,
     ) {
         // With mirrors that are known it does not matter what it was: they get what they are to have.
         let relied = match standing {
@@ -28,16 +29,13 @@ impl Shared {
         };
         let asking = async {
             let home = self.home.path();
-            let session = match request.session {
-                Some(session) => session,
-                None => self.first.session(home, request.deadline).await?,
-            };
+            let session = request.session.unwrap_or(first.session);
             let call = |op: Op, path: &ZkPath| {
                 let mut asked = Request::new(op, path.clone());
                 (asked.deadline, asked.session) = (request.deadline, Some(session));
                 self.first.conn.call(asked)
             };
-            let check = call(Op::Multi(vec![self.home.check(&first)]), home);
+            let check = call(Op::Multi(vec![self.home.check(&first.identity)]), home);
             let looks = relied.iter().map(|path| (path, call(Op::Exists(LeaveWatch::No), path)));
             let looks: Vec<_> = looks.collect();
             check.await?;
@@ -49,11 +47,16 @@ impl Shared {
                     lasting.push(path.clone());
                 }
             }
-            Ok((session, lasting))
+            Ok(lasting)
         };
-        let answer: Result<(i64, Vec<ZkPath>), Error> = match self.attend(asking).await {
+        let answer: Result<Vec<ZkPath>, Error> = match self.attend(asking).await {
             Some(answer) => answer,
-            None => return self.open(Standing::Unchecked),
+            None => return self.open(Standing::Unchecked, doubts),
+        };
+        // Its name is gone, or the session in which it said who it is.
+        let is_another = |err: &Error| {
+            let is_over = err.kind() == ErrorKind::SessionExpired && request.session.is_none();
+            is_over || err.index().is_some()
         };
         let mut refused = None;
         if let Standing::Checking(queue) = &mut self.gate().standing
@@ -62,24 +65,19 @@ impl Shared {
             && let Some(waiting) = queue.calls.get_mut(index)
         {
             match &answer {
-                Ok((session, lasting)) if lasting.is_empty() => {
-                    let by_caller = waiting.request.session.is_some();
-                    let chosen = if by_caller { Chosen::ByCaller } else { Chosen::ByUs };
-                    waiting.guard = Guard::Passed(chosen);
-                    waiting.request.session = Some(*session);
-                }
+                Ok(lasting) if lasting.is_empty() => waiting.guard = Guard::Passed,
                 // Another took the place of the node that was remembered.
                 Ok(_) => {
                     waiting.needs = Needs::Mirrors;
                     waiting.guard = Guard::of(&waiting.request);
                 }
-                Err(err) if err.index().is_some() => {
+                Err(err) if is_another(err) => {
                     waiting.guard = Guard::of(&waiting.request);
                 }
                 Err(err) => refused = queue.calls.remove(index).map(|one| (one, err.clone())),
             }
         }
-        for path in answer.iter().flat_map(|(_, lasting)| lasting) {
+        for path in answer.iter().flatten() {
             self.own().remove(path);
         }
         if let Some((Waiting { request, responder, .. }, why)) = refused {
@@ -94,8 +92,8 @@ impl Shared {
         }
         match answer {
             // It is another by now.
-            Err(err) if err.index().is_some() => self.open(Standing::Unchecked),
-            _ => self.open(standing),
+            Err(err) if is_another(&err) => self.open(Standing::Unchecked, doubts),
+            _ => self.open(standing, doubts),
         }
     }
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use super::queue::{Waiting, Wanted};
 use super::{Standing, forward};
 use crate::conn::global::Shared;
-use crate::conn::global::identity::Identity;
+use crate::conn::global::agree::{Agreed, Checked, agree};
 use crate::conn::global::init::{InitOptions, init};
-use crate::conn::global::needs::{Chosen, Needs};
-use crate::conn::global::who::{self, Agreed};
+use crate::conn::global::needs::Needs;
 use crate::deadline::Deadline;
 
 /// How long mirrors that must confirm are waited for, where others stand behind that need none of them.
@@ -27,7 +26,7 @@ enum By {
 impl Shared {
     /// Asks who they are, and lets those in who wait.
     pub(super) async fn check(self: Arc<Self>) {
-        let mut standing = Standing::Unchecked;
+        let (mut standing, mut doubts) = (Standing::Unchecked, self.doubts());
         while let Some(Wanted { soonest, latest, needs }) = self.waits() {
             let while_ = latest.min(Deadline::after(PATIENCE));
             let mirrors = (needs == Needs::Mirrors).then_some(while_);
@@ -35,12 +34,13 @@ impl Shared {
                 if self.begins {
                     init(&self, InitOptions::default()).await?;
                 }
-                who::agree(&self, soonest, latest, mirrors).await
+                agree(&self, soonest, latest, mirrors).await
             };
+            doubts = self.doubts();
             match self.attend(asking).await {
                 None => break,
                 Some(Ok(Agreed { first, lacking: None })) if mirrors.is_some() => {
-                    return self.open(Standing::Open(first));
+                    return self.open(Standing::Open(first), doubts);
                 }
                 Some(Ok(Agreed { first, lacking })) => {
                     standing = Standing::Alone(first.clone());
@@ -65,13 +65,13 @@ impl Shared {
             }
         }
         // Somebody may have come right now.
-        self.open(standing);
+        self.open(standing, doubts);
     }
 
     /// Sends those who stand in front of whoever still has to wait, be it only for a word of the first.
-    fn let_by(self: &Arc<Self>, first: Option<&Identity>) -> By {
+    fn let_by(self: &Arc<Self>, first: Option<&Checked>) -> By {
         if let Some(first) = first {
-            self.in_epoch_of(first);
+            self.in_epoch_of(&first.identity);
         }
         let most = if first.is_some() { Needs::First } else { Needs::Nobody };
         let mut gate = self.gate();
@@ -84,15 +84,24 @@ impl Shared {
             if front.needs == Needs::First && self.is_asked_before(front) {
                 return By::Asking;
             }
+            let is_elsewhere =
+                |first: &Checked| front.request.session.is_some_and(|own| own != first.session);
+            if front.needs == Needs::First && !front.is_vouched && first.is_some_and(is_elsewhere) {
+                front.is_vouched = true;
+                break;
+            }
             let Some(Waiting { request, responder, busy, needs, .. }) = queue.calls.pop_front()
             else {
                 break;
             };
             match first {
                 Some(first) if needs == Needs::First => {
-                    self.write(request, first.clone(), Chosen::ByCaller, responder, busy);
+                    self.write(request, first.clone(), responder, busy);
                 }
-                first => forward(self.read(request, first), responder, busy),
+                first => {
+                    let first = first.map(|first| &first.identity);
+                    forward(self.read(request, first), responder, busy);
+                }
             }
         }
         By::Waiting

@@ -25,6 +25,12 @@ impl Queue {
         Queue { calls, soonest: soonest.unwrap_or(Deadline::now()) }
     }
 
+    /// Puts a call back that comes again, behind those that were sent before it.
+    pub(super) fn put_back(&mut self, waiting: Waiting) {
+        self.soonest = self.soonest.min(waiting.request.deadline);
+        put_back(&mut self.calls, waiting);
+    }
+
     pub(super) fn push(&mut self, waiting: Waiting) {
         self.soonest = self.soonest.min(waiting.request.deadline);
         self.calls.push_back(waiting);
@@ -39,6 +45,22 @@ pub(super) struct Waiting {
     pub(super) busy: Busy,
     pub(super) needs: Needs,
     pub(super) guard: Guard,
+    pub(super) turn: Turn,
+    /// Whether all were asked again because it belongs to another session than the one in which the first was.
+    pub(super) is_vouched: bool,
+}
+
+/// Where a call stands. What was sent was called before all that was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Turn {
+    /// It was sent at that moment, in a session that was over.
+    Again(u64),
+    New,
+}
+
+pub(super) fn put_back(calls: &mut VecDeque<Waiting>, waiting: Waiting) {
+    let place = calls.partition_point(|one| one.turn <= waiting.turn);
+    calls.insert(place, waiting);
 }
 
 /// What those want who wait.

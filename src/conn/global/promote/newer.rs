@@ -19,7 +19,9 @@ pub(crate) enum Newer {
 /// What two mirrors differ in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Differs {
-    /// Whether there is a node, or in its data.
+    /// The other one has no node.
+    Missing,
+    /// The chosen one has no node, or they differ in its data.
     Node,
     /// In the access list.
     List,
@@ -61,23 +63,25 @@ impl Promoting {
     }
 }
 
-/// Which of two mirrors of one first is newer at a path where they differ.
+/// Which of two mirrors of one first is newer at a path where they differ. The chosen one may have been made
+/// the first since: what its fences keep of the old first is what it had then.
 fn newer(chosen: &Told, other: &Told, path: &ZkPath, what: Differs) -> Newer {
     let number = Home::fence_of(path);
-    let (own, its) = (chosen.record(number), other.record(number));
+    let term = &other.identity.term;
+    let (own, its) = (chosen.record(number, term), other.record(number, term));
     let at_least = |told: Option<&Record>| told.and_then(|told| told.at_least(path));
     let at_most = |told: Option<&Record>| told.and_then(|told| told.at_most(path));
     // `None` is less than any count.
-    if what == Differs::Node && at_least(own) > at_most(its) {
+    if what != Differs::List && at_least(own) > at_most(its) {
         return Newer::Chosen;
     }
     if at_least(its) > at_most(own) {
         return Newer::Other;
     }
     let is_ahead = its.map(|its| its.count) > own.map(|own| own.count);
-    match other.identity.complete || is_ahead {
-        true => Newer::NobodyKnows,
-        // It lacks things anyway.
-        false => Newer::Chosen,
+    // It lacks nodes anyway. What it has may be of a write that it alone has confirmed.
+    match what == Differs::Missing && !other.identity.complete && !is_ahead {
+        true => Newer::Chosen,
+        false => Newer::NobodyKnows,
     }
 }
