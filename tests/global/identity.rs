@@ -242,6 +242,8 @@ async fn one_quorum_is_not_two_mirrors() {
     assert!(status[1].wrong.is_none(), "{:?}", status[1]);
     assert_eq!(status[2].wrong.as_ref().unwrap().kind(), ErrorKind::WrongQuorum);
     asked.nowhere("/a").await;
+    let err = asked.conn.promote(2).await.unwrap_err();
+    assert!(err.to_string().contains("is the same quorum as number 2"), "{err}");
 }
 
 /// The top of a set is part of what it holds.

@@ -150,6 +150,14 @@ async fn ask_first(shared: &Shared, deadline: Deadline) -> Result<(Told, i64), E
 
 fn away(quorum: &Quorum, err: &Error) -> Error {
     let why = quorum.blame(err);
-    Error::new("identity", "", ErrorKind::NotSent)
-        .with_detail(format!("{why}; it cannot be asked who it is, so nothing was written"))
+    // Of the first there is nothing that anybody could do without.
+    let way_out = match quorum.number {
+        1 => "",
+        _ => {
+            "; to go on without it, let fewer confirm (\"require\" in the configuration), or take it off the list"
+        }
+    };
+    Error::new("identity", "", ErrorKind::NotSent).with_detail(format!(
+        "{why}; it cannot be asked who it is, so nothing was written{way_out}"
+    ))
 }

@@ -23,6 +23,12 @@ pub(super) fn check(known: &[Known], chosen: &Quorum, word: &Promotion) -> Resul
             )));
         }
     }
+    for (index, one) in known.iter().enumerate() {
+        let twin = known.iter().take(index).find(|other| one.own().is_twin_of(other.own()));
+        if let Some(twin) = twin {
+            return Err(one.quorum.wrong(&Wrong::Same(twin.quorum.number)));
+        }
+    }
     let latest = known.iter().map(|one| one.own().epoch).max().unwrap_or(0);
     if own.epoch < latest {
         if let Some(first) = known.iter().find(|one| one.own().comes_from(own)) {
