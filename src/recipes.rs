@@ -99,6 +99,7 @@ mod line;
 mod lock;
 mod look;
 mod names;
+mod ours;
 mod owner;
 mod passing;
 mod pid_node;

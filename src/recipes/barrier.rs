@@ -27,8 +27,9 @@ use std::time::Duration;
 use self::closing::Closing;
 use super::look::{self, Hint};
 use super::names;
+use super::ours::Ours;
 use super::owner::Owner;
-use super::passing::bear_anew;
+use super::passing::{bear_anew, may_stand};
 use super::wait::recheck;
 use crate::background::sleep;
 use crate::conn::{Conn, ConnExt};
@@ -62,7 +63,7 @@ pub(crate) use self::closing::closing;
 #[derive(Clone, Debug)]
 #[doc(alias = "DistributedBarrier")]
 pub struct Barrier {
-    conn: Arc<dyn Conn>,
+    conn: Ours,
     path: Result<ZkPath, Error>,
     mode: Mode,
     acl: Vec<Acl>,
@@ -83,7 +84,7 @@ impl Barrier {
     /// The barrier at `path`. Nothing is done yet; a bad path is told by the first use.
     pub fn new(conn: impl Conn, path: impl IntoPath) -> Self {
         Barrier {
-            conn: Arc::new(conn),
+            conn: Ours::new(conn),
             path: path.into_path(),
             mode: Mode::Persistent,
             acl: Acl::open(),
@@ -141,7 +142,7 @@ impl Barrier {
         let closed = self.close(&path, &attempt).await.map_err(|err| err.during(VERB));
         attempt.settled = match closed.as_ref().map_err(Error::kind) {
             Ok(()) | Err(ErrorKind::NodeExists) => true,
-            Err(ErrorKind::OutcomeUnknown) => false,
+            Err(kind) if may_stand(kind) => false,
             // This one was not done. Of an earlier one nothing new is known.
             Err(_) => !attempt.second,
         };
@@ -224,7 +225,7 @@ impl Barrier {
             match self.conn.delete(&path, Version::Any).await {
                 Ok(()) => return Ok(()),
                 Err(err) if err.kind() == ErrorKind::NoNode && in_doubt.is_some() => return Ok(()),
-                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = Some(closed),
+                Err(err) if may_stand(err.kind()) => in_doubt = Some(closed),
                 Err(err) => return Err(told(err)),
             }
         }

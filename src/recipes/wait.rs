@@ -1,10 +1,10 @@
 //! Waiting for a turn: for the end of one node, and for anything that makes waiting vain.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::ending::Ending;
 use super::held::loss_error;
+use super::ours::Ours;
 use super::passing::{LONG_PAUSE, is_over, pause_behind};
 use crate::background::sleep;
 use crate::conn::bound::BoundConn;
@@ -91,7 +91,7 @@ pub(crate) enum Woken {
 
 /// Somebody who waits, with an own node.
 pub(crate) struct Waiting<'a> {
-    pub(crate) conn: &'a BoundConn<Arc<dyn Conn>>,
+    pub(crate) conn: &'a BoundConn<Ours>,
     pub(crate) session: &'a Session,
     pub(crate) own: &'a ZkPath,
     /// The end of the own node, if that is watched yet.
@@ -249,7 +249,7 @@ impl Waiting<'_> {
 
 /// The session that serves `path`, in time.
 pub(crate) async fn session(
-    conn: &Arc<dyn Conn>,
+    conn: &Ours,
     path: &ZkPath,
     by: Option<Deadline>,
 ) -> Result<Session, Error> {
