@@ -154,3 +154,14 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
 }
+
+#[test]
+fn a_barrier_of_a_cell_that_does_not_answer_is_not_said_to_be_closed() {
+    let dead = Dead::new("barrier");
+    let wait = ["barrier", "wait", "--timeout", "300ms", "/zk/dead/x"];
+    let output = dead.zk(&wait).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.starts_with("zk: wait /zk/dead/x: not sent"), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
