@@ -128,6 +128,8 @@ impl Line {
                         }
                         Standing::Behind(name, ahead) => {
                             contender.watch();
+                            // Nothing is renewed while nothing is held.
+                            drop(held.take());
                             let waiting = self.waiting(&contender, patience);
                             woken = waiting.for_end_of(&dir.child(&name), ahead).await?;
                             alone = ahead == 1;
