@@ -131,6 +131,8 @@ pub use names::{LockMode, LockNames};
 pub use owner::Owner;
 pub use pid_node::{PidGuard, PidLoss, PidNode, PidPolicy, PidState};
 pub use queue_lock::QueueLock;
+#[cfg(feature = "cli")]
+pub(crate) use record::Record;
 pub use rw_lock::{RwLock, WriteGuard};
 pub use shard_lock::{Shard, ShardContender, ShardGuard, ShardLock, shard_contenders};
 pub use token::Token;

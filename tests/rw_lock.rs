@@ -570,3 +570,22 @@ async fn nothing_is_renewed_for_a_writer_who_waits_behind_a_downgrade() {
     reads.release().await;
     soon("its turn", waiting).await.unwrap().unwrap().release().await;
 }
+
+#[tokio::test]
+async fn who_waited_for_a_node_that_no_session_ends_is_told_so() {
+    let conn = Arc::new(MemoryConn::new());
+    conn.create("/lock", "", Mode::Persistent).await.unwrap();
+    let left = "_c_0123456789abcdef0123456789abcdef-write-0000000000";
+    conn.create(format!("/lock/{left}"), "", Mode::Persistent).await.unwrap();
+    conn.create("/lock/n-", "", Mode::PersistentSequential).await.unwrap();
+    let lock = RwLock::new(conn.clone(), "/lock");
+    let err = lock.read_within(Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout);
+    let why = err.detail().unwrap();
+    assert!(why.contains(left) && why.contains("which no session ends"), "{err}");
+    // Of others it is not said.
+    conn.delete(format!("/lock/{left}"), Version::Any).await.unwrap();
+    let _writes = lock.write().await.unwrap();
+    let err = lock.read_within(Duration::from_millis(50)).await.unwrap_err();
+    assert!(!err.detail().unwrap().contains("which no session ends"), "{err}");
+}

@@ -1,5 +1,6 @@
 //! Waiting for a turn: for the end of one node, and for anything that makes waiting vain.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::ending::Ending;
@@ -110,17 +111,27 @@ impl Waiting<'_> {
     /// The own node is gone, the session over, or patience at an end.
     pub(crate) async fn for_end_of(&self, next: &ZkPath, ahead: usize) -> Result<Woken, Error> {
         let watched = self.conn.exists_watch(next);
+        let stays = AtomicBool::new(false);
         let gone = async {
             match watched.await {
                 Ok((None, _)) => Ok(()),
-                Ok((Some(_), watch)) => {
+                Ok((Some(stat), watch)) => {
+                    stays.store(!stat.is_ephemeral(), Ordering::Relaxed);
                     watch.await;
                     Ok(())
                 }
                 Err(err) => Err(err),
             }
         };
-        self.for_word(gone, || format!("{ahead} ahead, the next of them {}", next.name())).await
+        let late = || {
+            // Those of other systems wait for it, too.
+            let stays = match stays.load(Ordering::Relaxed) {
+                true => ", which no session ends: if nobody is to have it, delete it",
+                false => "",
+            };
+            format!("{ahead} ahead, the next of them {}{stays}", next.name())
+        };
+        self.for_word(gone, late).await
     }
 
     /// Waits for `word`, or for about a session timeout: then it is looked again. `late` says what was
