@@ -83,6 +83,9 @@
 //!   session. Each guard that is older than a moment watches its node, so one session carries some
 //!   1,900 of them ([`TooManyWatches`](crate::ErrorKind::TooManyWatches)).
 //! - Other children of a directory are passed over; what an operator deletes is lost, and told.
+//! - On a set of quorums ([`GlobalConn`](crate::GlobalConn)) the first decides, and mirrors that are away
+//!   hold up nobody: they get behind what a recipe writes for itself. What users write through a guard is
+//!   confirmed as the set requires.
 
 mod barrier;
 mod contenders;
