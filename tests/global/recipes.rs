@@ -7,22 +7,26 @@ use zkcells::recipes::{
     QueueLock, Released, RwLock, ShardLock,
 };
 
+use zkcells::{CellConfig, Dialer, Dialled, Error, tree};
+
 use super::*;
 
 /// What a request has, so that none waits for a mirror, and a busy machine does not matter.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// Each recipe once, from nothing, by one client of whose set a mirror does not answer.
-async fn all_recipes(conn: Arc<dyn Conn>, first: &MemoryQuorum) {
+/// Each recipe once, from nothing, by one client of whose set a mirror does not answer, which has it at
+/// `top`.
+async fn all_recipes(conn: Arc<dyn Conn>, top: &str, first: &MemoryQuorum) {
+    let at = |path: &str| format!("{top}{path}");
     for lock in [
-        Lock::new(conn.clone(), "/locks/one"),
-        Lock::new(conn.clone(), "/locks/two").with_delay(Duration::from_millis(1)),
+        Lock::new(conn.clone(), at("/locks/one")),
+        Lock::new(conn.clone(), at("/locks/two")).with_delay(Duration::from_millis(1)),
     ] {
         let guard = soon("the lock", lock.acquire()).await.unwrap();
         assert_eq!(guard.release().await, Released::Released);
     }
 
-    let lock = RwLock::new(conn.clone(), "/rw/lock");
+    let lock = RwLock::new(conn.clone(), at("/rw/lock"));
     let guard = soon("to read", lock.read()).await.unwrap();
     assert_eq!(guard.release().await, Released::Released);
     let guard = soon("to write", lock.write()).await.unwrap();
@@ -30,23 +34,23 @@ async fn all_recipes(conn: Arc<dyn Conn>, first: &MemoryQuorum) {
     assert_eq!(guard.release().await, Released::Released);
 
     // The queue is its user's, and so is what is in it.
-    first.connect().create("/queue", "", Mode::Persistent).await.unwrap();
-    conn.create("/queue/me", "", Mode::Ephemeral).await.unwrap();
-    let turn = QueueLock::new(conn.clone(), "/queue/me");
+    tree::create_all(&first.connect(), at("/queue"), "", Mode::Persistent).await.unwrap();
+    conn.create(at("/queue/me"), "", Mode::Ephemeral).await.unwrap();
+    let turn = QueueLock::new(conn.clone(), at("/queue/me"));
     let guard = soon("the turn", turn.wait()).await.unwrap();
     assert_eq!(guard.release().await, Released::Released);
 
-    let election = Election::new(conn.clone(), "/elections/one").with_info("me");
+    let election = Election::new(conn.clone(), at("/elections/one")).with_info("me");
     let guard = soon("the election", election.campaign()).await.unwrap();
     assert_eq!(election.leader().await.unwrap().unwrap().info.as_deref(), Some("me"));
     assert_eq!(guard.resign().await, Released::Released);
 
-    let node = PidNode::new(conn.clone(), "/pids/me").with_contents("me");
+    let node = PidNode::new(conn.clone(), at("/pids/me")).with_contents("me");
     let guard = soon("the pid node", node.hold()).await.unwrap();
     assert_eq!(guard.state(), PidState::Held);
     assert_eq!(guard.release().await, Released::Released);
 
-    let barrier = Barrier::new(conn.clone(), "/barriers/one");
+    let barrier = Barrier::new(conn.clone(), at("/barriers/one"));
     soon("the closing", barrier.set()).await.unwrap();
     let mut waiting = Box::pin(barrier.wait());
     assert!(waiting.as_mut().now_or_never().is_none());
@@ -54,19 +58,21 @@ async fn all_recipes(conn: Arc<dyn Conn>, first: &MemoryQuorum) {
     soon("the opening", barrier.unset()).await.unwrap();
     soon("the way", waiting).await.unwrap();
 
-    let parties = ["a", "b"].map(|id| DoubleBarrier::new(conn.clone(), "/barriers/double", id, 2));
+    let parties =
+        ["a", "b"].map(|id| DoubleBarrier::new(conn.clone(), at("/barriers/double"), id, 2));
     let (a, b) = soon("both", async { tokio::join!(parties[0].enter(), parties[1].enter()) }).await;
     let out = async { tokio::join!(a.unwrap().exit(), b.unwrap().exit()) };
     let (a, b) = soon("both out", out).await;
     a.and(b).unwrap();
 
-    let party = CyclicBarrier::new(conn.clone(), "/barriers/cyclic", 2);
+    let party = CyclicBarrier::new(conn.clone(), at("/barriers/cyclic"), 2);
     for _ in 0..2 {
         let (a, b) = soon("all", async { tokio::join!(party.wait(), party.wait()) }).await;
         assert_eq!(a.unwrap() + b.unwrap(), 1);
     }
 
-    let shards = ShardLock::new(conn.clone(), "/shards").with_wait_time(Duration::from_millis(20));
+    let shards =
+        ShardLock::new(conn.clone(), at("/shards")).with_wait_time(Duration::from_millis(20));
     for _ in 0..2 {
         let range = soon("the range", shards.acquire()).await.unwrap();
         assert_eq!(soon("the word", range.ack()).await, Released::Released);
@@ -80,7 +86,7 @@ async fn every_recipe_works_from_nothing_while_a_mirror_is_away() {
         set.conn.create("/warm", "", Mode::Persistent).await.unwrap();
         let client = if knows_all { set } else { set.another() };
         client.lines[2].lose_connection();
-        all_recipes(Arc::new(Within::new(client.conn.clone(), WAIT)), &client.quorums[0]).await;
+        all_recipes(Arc::new(Within::new(client.conn.clone(), WAIT)), "", &client.quorums[0]).await;
     }
 }
 
@@ -89,7 +95,7 @@ async fn what_recipes_left_while_a_mirror_was_away_is_brought_there() {
     let set = Set::new(GlobalOptions::default()).await;
     let late = set.another();
     late.lines[2].lose_connection();
-    all_recipes(Arc::new(Within::new(late.conn.clone(), WAIT)), &set.quorums[0]).await;
+    all_recipes(Arc::new(Within::new(late.conn.clone(), WAIT)), "", &set.quorums[0]).await;
     late.lines[2].join();
     soon("the mirror", late.conn.settled()).await;
     // The queue was made behind the back of the set.
@@ -114,19 +120,29 @@ async fn every_recipe_works_from_nothing_while_mirrors_are_silent() {
             }))
         });
     }
-    all_recipes(Arc::new(Within::new(silent.conn.clone(), WAIT)), &set.quorums[0]).await;
+    all_recipes(Arc::new(Within::new(silent.conn.clone(), WAIT)), "", &set.quorums[0]).await;
     drop(keep);
 }
 
+/// Gives a set that is there for whichever cell.
+#[derive(Debug)]
+struct There(Arc<GlobalConn>);
+
+impl Dialer for There {
+    fn dial(&self, _: &CellConfig) -> Option<Result<Dialled, Error>> {
+        Some(Ok(Dialled::new(Within::new(self.0.clone(), WAIT))))
+    }
+}
+
 #[tokio::test]
-async fn what_stands_between_a_recipe_and_a_set_changes_nothing_of_that() {
+async fn every_recipe_works_through_the_whole_tree_while_all_mirrors_are_away() {
     let set = Set::new(GlobalOptions::default()).await;
     let late = set.another();
     (1..3).for_each(|mirror| late.lines[mirror].lose_connection());
-    let session = late.conn.session("/").await.unwrap();
-    let bound = BoundConn::new(Within::new(late.conn.clone(), WAIT), &session);
-    let lock = Lock::new(Arc::new(bound), "/locks/one");
-    soon("the lock", lock.acquire()).await.unwrap().release().await;
+    let cells = Cells::builder().config_json(r#"{"nyc": "memory:"}"#).local_cell("nyc");
+    let dialers: Vec<Arc<dyn Dialer>> = vec![Arc::new(There(late.conn.clone()))];
+    let whole = MetaConn::with_dialers(cells.build().unwrap(), dialers);
+    all_recipes(Arc::new(whole), "/zk/nyc", &set.quorums[0]).await;
 }
 
 #[tokio::test]
