@@ -83,6 +83,9 @@
 //!   session. Each guard that is older than a moment watches its node, so one session carries some
 //!   1,900 of them ([`TooManyWatches`](crate::ErrorKind::TooManyWatches)).
 //! - Other children of a directory are passed over; what an operator deletes is lost, and told.
+//! - On a set of quorums ([`GlobalConn`](crate::GlobalConn)) the first decides, and mirrors that are away
+//!   hold up nobody: they get behind what a recipe writes for itself. What users write through a guard is
+//!   confirmed as the set requires.
 
 mod barrier;
 mod contenders;
@@ -99,6 +102,7 @@ mod line;
 mod lock;
 mod look;
 mod names;
+mod ours;
 mod owner;
 mod passing;
 mod pid_node;
@@ -130,6 +134,8 @@ pub use names::{LockMode, LockNames};
 pub use owner::Owner;
 pub use pid_node::{PidGuard, PidLoss, PidNode, PidPolicy, PidState};
 pub use queue_lock::QueueLock;
+#[cfg(feature = "cli")]
+pub(crate) use record::Record;
 pub use rw_lock::{RwLock, WriteGuard};
 pub use shard_lock::{Shard, ShardContender, ShardGuard, ShardLock, shard_contenders};
 pub use token::Token;

@@ -35,6 +35,17 @@ pub struct Request {
     /// So many steps at the head of a multi only count it: they may be done twice, and what they made may
     /// stay unknown, then answered as `Checked`.
     pub(crate) counting: usize,
+    /// Who must have it before it is answered, of several quorums; `None`: whom their set says.
+    pub(crate) confirm: Option<Confirm>,
+}
+
+/// Who must have a write before it is answered, where the tree is on several quorums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirm {
+    /// The first alone; mirrors get it behind.
+    ByFirst,
+    /// As many mirrors, too, as the set requires.
+    BySet,
 }
 
 /// Whether a read leaves a [`Watch`] behind.
@@ -236,12 +247,18 @@ impl Request {
     /// `op` on `path`, with the default deadline of 10 s from now.
     pub fn new(op: Op, path: ZkPath) -> Self {
         let deadline = Deadline::after(Deadline::DEFAULT);
-        Request { op, path, deadline, session: None, counting: 0 }
+        Request { op, path, deadline, session: None, counting: 0, confirm: None }
     }
 
     /// Another request on behalf of this one: by the same deadline, in the same session.
     pub(crate) fn part(&self, op: Op, path: ZkPath) -> Self {
-        Request { op, path, deadline: self.deadline, session: self.session, counting: 0 }
+        let Request { deadline, session, confirm, .. } = *self;
+        Request { op, path, deadline, session, counting: 0, confirm }
+    }
+
+    /// Whether mirrors need not have it when it is answered.
+    pub(crate) fn is_confirmed_by_first(&self) -> bool {
+        self.confirm == Some(Confirm::ByFirst)
     }
 
     /// Why it cannot be sent in session `id`, if it belongs to another one.

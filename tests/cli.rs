@@ -4,7 +4,7 @@
 
 mod transcript;
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -153,4 +153,30 @@ fn a_reader_that_goes_away_is_no_failure() {
     command.args(["ls", "-R", "/zk"]).current_dir(sandbox.path()).stdout(writer);
     let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn a_barrier_of_a_cell_that_does_not_answer_is_not_said_to_be_closed() {
+    let dead = Dead::new("barrier");
+    let wait = ["barrier", "wait", "--timeout", "300ms", "/zk/dead/x"];
+    let output = dead.zk(&wait).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.starts_with("zk: wait /zk/dead/x: not sent"), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+#[test]
+fn who_watches_shards_ends_with_its_reader_though_nothing_changes() {
+    let sandbox = demo("unread");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zk"));
+    prepare(&mut command);
+    command.args(["shards", "--watch", "/zk/nyc/vt"]).current_dir(sandbox.path());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    assert!(!line.is_empty());
+    drop(reader);
+    assert_eq!(code(child), Some(0));
 }

@@ -647,6 +647,12 @@ fn barriers_tell_who_is_there_and_who_is_missing() {
     let (lines, json) = who(&phase);
     assert!(lines[0].contains("generation 0: broken, ") && lines.len() == 1, "{lines:?}");
     assert!(json["broken"].as_str().unwrap().contains("gave up"), "{json}");
+    // Parties of another system, which do not say what they are.
+    let (round, party) = (zk.path("round"), zk.path("round/x"));
+    runtime.block_on(conn.create(&round, "", Mode::Persistent)).unwrap();
+    runtime.block_on(conn.create(&party, "", Mode::Ephemeral)).unwrap();
+    let (_, output, _) = zk.run(&["who", &round]);
+    assert!(output.starts_with("nobody who is known; ") && output.contains("1 wait"), "{output}");
     runtime.block_on(conn.close()).unwrap();
 }
 

@@ -15,6 +15,7 @@ use support::counted::Counted;
 use support::forgetful::Forgetful;
 use support::random::random;
 use support::soon;
+use tokio::sync::Notify;
 use zkcells::fault::OpKind;
 use zkcells::recipes::{Guard, LockMode, LockNames, Released, RwLock, contenders};
 use zkcells::testing::cells::{LocalCells, fresh_root};
@@ -529,4 +530,62 @@ async fn no_writer_overlaps_anybody() {
         tokio::time::timeout(MINUTE, task).await.unwrap().unwrap();
     }
     assert_eq!(inside.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_renewed_for_a_writer_who_waits_behind_a_downgrade() {
+    let addrs = LocalCells::up().unwrap().addrs("nyc").unwrap();
+    let options = SessionOptions::default().with_session_timeout(Duration::from_secs(2));
+    let holds = Arc::new(ZkConn::connect(&addrs, options.clone()).await.unwrap());
+    let waits = Arc::new(ZkConn::connect(&addrs, options).await.unwrap());
+    let session = waits.session("/").await.unwrap();
+    let path = format!("/{}", fresh_root());
+    let writes = RwLock::new(holds, &path).write().await.unwrap();
+    let (watches, before) = (Arc::new(Notify::new()), writes.path().clone());
+    let looks = Arc::new(AtomicUsize::new(0));
+    let watching = Altered::of(waits.clone(), {
+        let (watches, looks) = (watches.clone(), looks.clone());
+        move |inner, request| {
+            looks.fetch_add(matches!(request.op, Op::Children(_)).into(), Ordering::SeqCst);
+            let answer = inner.call(request.clone());
+            if matches!(request.op, Op::Exists(LeaveWatch::Yes)) && request.path == before {
+                watches.notify_one();
+            }
+            answer
+        }
+    });
+    let waiting = spawned(async move { RwLock::new(watching, path).write().await });
+    // Alone behind the writer, it asks for a proof as soon as the writer's node goes.
+    soon("its watch", watches.notified()).await;
+    let reads = writes.downgrade().await.unwrap();
+    let ends = async {
+        while !session.valid_until().is_past() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of what proves its session", ends).await;
+    assert!(!waiting.is_finished());
+    // When it came, and when the writer's node went. With the next look a proof would go in any case.
+    assert_eq!(looks.load(Ordering::SeqCst), 2, "its session was proved until it looked again");
+    reads.release().await;
+    soon("its turn", waiting).await.unwrap().unwrap().release().await;
+}
+
+#[tokio::test]
+async fn who_waited_for_a_node_that_no_session_ends_is_told_so() {
+    let conn = Arc::new(MemoryConn::new());
+    conn.create("/lock", "", Mode::Persistent).await.unwrap();
+    let left = "_c_0123456789abcdef0123456789abcdef-write-0000000000";
+    conn.create(format!("/lock/{left}"), "", Mode::Persistent).await.unwrap();
+    conn.create("/lock/n-", "", Mode::PersistentSequential).await.unwrap();
+    let lock = RwLock::new(conn.clone(), "/lock");
+    let err = lock.read_within(Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout);
+    let why = err.detail().unwrap();
+    assert!(why.contains(left) && why.contains("which no session ends"), "{err}");
+    // Of others it is not said.
+    conn.delete(format!("/lock/{left}"), Version::Any).await.unwrap();
+    let _writes = lock.write().await.unwrap();
+    let err = lock.read_within(Duration::from_millis(50)).await.unwrap_err();
+    assert!(!err.detail().unwrap().contains("which no session ends"), "{err}");
 }

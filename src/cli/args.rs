@@ -237,7 +237,9 @@ Of barriers one line tells the state: of one that is closed, by whom, since when
 when a session ends; of a double barrier how many wait and are missing, or are inside; of a cyclic
 barrier the generation, how many wait and are missing, or why it is broken. Then come those who are
 there: host and process, for how long, and the name of the node. A barrier or a party of another
-library says nothing of itself.")]
+library says nothing of itself; where one may be, that is told.
+
+Whatever contends and hangs on no session is marked: others wait for it until it is deleted.")]
 pub(super) struct Who {
     /// Say nothing of nodes that are not there
     #[arg(short = 'f')]

@@ -20,7 +20,8 @@ const VERB: &str = "barrier";
 A barrier is closed while its node is there, whoever made it; what is in the node does not matter. It
 outlives this process.
 
-Exit codes: 0 done; 5 when `wait` ended before it was open; 1 and 2 as always.")]
+Exit codes: 0 done; 5 when `wait` ended before it was open; 1 and 2 as always: so 1 where no server
+said whether it is.")]
 pub(super) struct Barrier {
     #[command(subcommand)]
     what: What,

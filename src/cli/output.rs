@@ -3,8 +3,11 @@
 use std::error::Error as _;
 use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind as IoKind, Stdout, Write as _};
+use std::os::fd::AsFd as _;
 
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 use crate::error::{Error, ErrorKind};
 
@@ -83,6 +86,16 @@ fn stop(err: std::io::Error) -> Stop {
         return Stop::NobodyReads;
     }
     Stop::Failed(Error::new("write", "standard output", ErrorKind::Input).with_cause(err))
+}
+
+/// Waits until nobody reads standard output any more; for ever where that cannot be known, as of a file.
+pub(super) async fn unread() {
+    // Nothing is written by this one, so it need not be able to without waiting.
+    let watched = std::io::stdout().as_fd().try_clone_to_owned();
+    match watched.and_then(pipe::Sender::from_owned_fd_unchecked) {
+        Ok(watched) if watched.ready(Interest::ERROR).await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
 }
 
 /// Prints rows of text; all columns but the last are made equally wide.

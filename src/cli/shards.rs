@@ -19,7 +19,7 @@ use crate::recipes::{ShardContender, shard_contenders};
 use self::bar::bar;
 use self::watching::changes;
 use super::context::{Context, Missing};
-use super::output::{Stop, table};
+use super::output::{Stop, table, unread};
 use super::target;
 
 const VERB: &str = "shards";
@@ -152,7 +152,17 @@ async fn watch(context: &mut Context, mut systems: Vec<Drawn>) -> Result<(), Sto
     let mut changes = select_all(each);
     let clears = std::io::stdout().is_terminal() && !context.out.is_json();
     let mut pictures = 0_u64;
-    while let Some(change) = changes.next().await {
+    let mut unread = pin!(unread());
+    loop {
+        let change = tokio::select! {
+            biased;
+            // The next change may be long in coming.
+            () = &mut unread => return Err(Stop::NobodyReads),
+            change = changes.next() => match change {
+                Some(change) => change,
+                None => return Ok(()),
+            },
+        };
         let mut news = vec![change];
         // However many there are, they are one picture.
         let mut end = pin!(tokio::time::sleep(TOGETHER));
@@ -184,11 +194,10 @@ async fn watch(context: &mut Context, mut systems: Vec<Drawn>) -> Result<(), Sto
         context.out.flush()?;
         // Where none answers, there is nothing to wait for.
         if pictures == 0 && all_failed {
-            break;
+            return Ok(());
         }
         pictures += 1;
     }
-    Ok(())
 }
 
 async fn draw(context: &mut Context, systems: &[Drawn], absent: Absent) -> Result<(), Stop> {

@@ -1,6 +1,7 @@
 //! `zk who`: who holds a lock and who waits for it, and who is at a barrier.
 
 mod barriers;
+mod strangers;
 
 use std::time::Duration;
 
@@ -9,14 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
-use crate::conn::{Conn, ConnExt as _};
+use crate::conn::Conn;
 use crate::deadline::wall_clock;
 use crate::error::{Error, ErrorKind};
 use crate::node::Stat;
 use crate::path::ZkPath;
-use crate::recipes::{Contender, LockMode, LockNames, contenders};
+use crate::recipes::{Contender, LockMode, LockNames, contenders, shard_contenders};
 
 use self::barriers::Gathering;
+use self::strangers::Strangers;
 use super::args::Who;
 use super::context::{Context, Missing};
 use super::output::{Output, Stop, table};
@@ -37,14 +39,17 @@ const SHOWN: usize = 60;
 #[derive(Debug)]
 enum Found {
     Line(Line),
+    /// A system of shards, and how many are in it.
+    Shards(ZkPath, usize),
     Gathering(ZkPath, Gathering),
+    Nobody(ZkPath, Strangers),
 }
 
 impl Found {
     fn path(&self) -> &ZkPath {
         match self {
             Found::Line(line) => &line.path,
-            Found::Gathering(path, _) => path,
+            Found::Shards(path, _) | Found::Gathering(path, _) | Found::Nobody(path, _) => path,
         }
     }
 }
@@ -82,7 +87,12 @@ pub(super) async fn run(context: &mut Context, args: Who) -> Result<(), Stop> {
                         context.out.item(&Item::new(line, contender))?;
                     }
                 }
+                Found::Shards(path, workers) => {
+                    let (path, workers) = (path.as_str(), *workers);
+                    context.out.item(&Shards { path, kind: "shards", workers })?;
+                }
                 Found::Gathering(path, gathering) => context.out.item(&gathering.item(path))?,
+                Found::Nobody(..) => {}
             }
             continue;
         }
@@ -93,7 +103,11 @@ pub(super) async fn run(context: &mut Context, args: Who) -> Result<(), Stop> {
         }
         match &found {
             Found::Line(line) => show(&mut context.out, line)?,
+            Found::Shards(path, workers) => {
+                context.out.line(format_args!("shards, of {workers}; see zk shards {path}"))?;
+            }
             Found::Gathering(_, gathering) => gathering.show(&mut context.out)?,
+            Found::Nobody(_, strangers) => context.out.line(strangers)?,
         }
     }
     Ok(())
@@ -102,9 +116,6 @@ pub(super) async fn run(context: &mut Context, args: Who) -> Result<(), Stop> {
 fn show(out: &mut Output, line: &Line) -> Result<(), Stop> {
     if line.elects {
         out.line("an election; these are its candidates")?;
-    }
-    if line.contenders.is_empty() {
-        out.line("nobody")?;
     }
     let rows: Vec<_> = line.contenders.iter().map(|one| row(one, line.elects)).collect();
     table(out, &rows)
@@ -128,16 +139,30 @@ async fn find(conn: &dyn Conn, path: ZkPath) -> Result<Found, Error> {
     if let Some(gathering) = Gathering::find(conn, &path).await? {
         return Ok(Found::Gathering(path, gathering));
     }
+    // What may not be read of it, `zk shards` tells.
+    let workers = shard_contenders(conn, &path).await.map_or(0, |found| found.len());
+    if workers > 0 {
+        return Ok(Found::Shards(path, workers));
+    }
     let candidates = match contenders(conn, path.child(CANDIDATES)).await {
         Ok(found) => found,
         // Below /zk there are cells only.
         Err(err) if err.kind() == ErrorKind::UnknownCell => Vec::new(),
         Err(err) => return Err(err),
     };
-    if candidates.is_empty() && conn.exists(&path).await?.is_none() {
-        return Err(Error::new(VERB, &path, ErrorKind::NoNode));
+    if candidates.is_empty() {
+        let strangers = Strangers::find(conn, &path).await?;
+        return Ok(Found::Nobody(path, strangers));
     }
-    Ok(Found::Line(Line { path, elects: !candidates.is_empty(), contenders: candidates }))
+    Ok(Found::Line(Line { path, elects: true, contenders: candidates }))
+}
+
+/// A system of shards in a JSON document.
+#[derive(Debug, Serialize)]
+struct Shards<'a> {
+    path: &'a str,
+    kind: &'static str,
+    workers: usize,
 }
 
 /// A contender in a JSON document.
@@ -197,7 +222,7 @@ fn row(contender: &Contender, elects: bool) -> Vec<String> {
         (false, _) => "waits",
     };
     let mode = if contender.mode == LockMode::Shared { " shared" } else { "" };
-    vec![
+    let mut row = vec![
         format!("{part}{mode}"),
         host,
         pid,
@@ -205,7 +230,10 @@ fn row(contender: &Contender, elects: bool) -> Vec<String> {
         if contender.holds { contender.token.to_string() } else { "-".into() },
         system(contender.names).into(),
         contender.path.name().to_owned(),
-    ]
+    ];
+    // Somebody made it by hand, say, and all others wait until it is deleted.
+    row.extend((!contender.stat.is_ephemeral()).then(|| "of no session".to_owned()));
+    row
 }
 
 /// Host and process, or what else the node says.

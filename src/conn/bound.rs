@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Conn, Pending};
 use crate::deadline::Deadline;
-use crate::request::{Reply, Request};
+use crate::request::{Confirm, Reply, Request};
 use crate::session::Session;
 
 /// A connection whose requests go through in one session only; once that is over they fail with
@@ -32,12 +32,13 @@ pub struct BoundConn<C> {
     inner: C,
     session: i64,
     by: Option<Deadline>,
+    confirm: Option<Confirm>,
 }
 
 impl<C: Conn> BoundConn<C> {
     /// Lets the requests of `inner` through in `session` only.
     pub fn new(inner: C, session: &Session) -> Self {
-        BoundConn { inner, session: session.id(), by: None }
+        BoundConn { inner, session: session.id(), by: None, confirm: None }
     }
 
     /// The same, each request with a deadline of its own or `by`, whichever comes first.
@@ -46,12 +47,20 @@ impl<C: Conn> BoundConn<C> {
         self.by = by;
         self
     }
+
+    /// The same, each write answered when these have it.
+    #[must_use]
+    pub(crate) fn confirmed(mut self, confirm: Confirm) -> Self {
+        self.confirm = Some(confirm);
+        self
+    }
 }
 
 impl<C: Conn> Conn for BoundConn<C> {
     fn call(&self, mut request: Request) -> Pending<Reply> {
         request.session = Some(self.session);
         request.deadline = self.by.map_or(request.deadline, |by| by.min(request.deadline));
+        request.confirm = self.confirm.or(request.confirm);
         self.inner.call(request)
     }
 

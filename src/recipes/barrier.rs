@@ -20,21 +20,18 @@
 //! at once.
 
 mod closing;
+mod wait;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::closing::Closing;
-use super::look::{self, Hint};
 use super::names;
+use super::ours::Ours;
 use super::owner::Owner;
-use super::passing::bear_anew;
-use super::wait::recheck;
-use crate::background::sleep;
+use super::passing::may_stand;
 use crate::conn::{Conn, ConnExt};
-use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
-use crate::node::{Acl, CreateOptions, Mode, Stat, Version};
+use crate::node::{Acl, CreateOptions, Mode, Version};
 use crate::path::{IntoPath, ZkPath};
 use crate::tree;
 
@@ -62,7 +59,7 @@ pub(crate) use self::closing::closing;
 #[derive(Clone, Debug)]
 #[doc(alias = "DistributedBarrier")]
 pub struct Barrier {
-    conn: Arc<dyn Conn>,
+    conn: Ours,
     path: Result<ZkPath, Error>,
     mode: Mode,
     acl: Vec<Acl>,
@@ -83,7 +80,7 @@ impl Barrier {
     /// The barrier at `path`. Nothing is done yet; a bad path is told by the first use.
     pub fn new(conn: impl Conn, path: impl IntoPath) -> Self {
         Barrier {
-            conn: Arc::new(conn),
+            conn: Ours::new(conn),
             path: path.into_path(),
             mode: Mode::Persistent,
             acl: Acl::open(),
@@ -141,7 +138,7 @@ impl Barrier {
         let closed = self.close(&path, &attempt).await.map_err(|err| err.during(VERB));
         attempt.settled = match closed.as_ref().map_err(Error::kind) {
             Ok(()) | Err(ErrorKind::NodeExists) => true,
-            Err(ErrorKind::OutcomeUnknown) => false,
+            Err(kind) if may_stand(kind) => false,
             // This one was not done. Of an earlier one nothing new is known.
             Err(_) => !attempt.second,
         };
@@ -224,111 +221,10 @@ impl Barrier {
             match self.conn.delete(&path, Version::Any).await {
                 Ok(()) => return Ok(()),
                 Err(err) if err.kind() == ErrorKind::NoNode && in_doubt.is_some() => return Ok(()),
-                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => in_doubt = Some(closed),
+                Err(err) if may_stand(err.kind()) => in_doubt = Some(closed),
                 Err(err) => return Err(told(err)),
             }
         }
-    }
-
-    /// Waits until the barrier is open, or has been since this first found it closed.
-    ///
-    /// At first the quorum is asked, so whoever was told that it is closed does not pass because a
-    /// server lags behind. A connection that breaks, and a session that ends, are borne.
-    ///
-    /// # Errors
-    ///
-    /// Those that no later look would mend: `Closed`, `UnknownCell`, `AuthFailed`.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future withdraws its watch, and changes nothing else.
-    pub async fn wait(&self) -> Result<(), Error> {
-        const VERB: &str = "wait";
-        let path = self.path(VERB)?;
-        let mut closed = None;
-        loop {
-            let (stat, changed) = match self.look(&path, closed.is_none()).await {
-                Ok((None, _)) => return Ok(()),
-                Ok((Some(stat), changed)) => (stat, changed),
-                Err(err) => {
-                    bear_anew(&self.conn, &path, err.during(VERB)).await?;
-                    continue;
-                }
-            };
-            if *closed.get_or_insert(stat.czxid) != stat.czxid {
-                return Ok(());
-            }
-            match self.conn.session(&path).await {
-                Ok(session) => {
-                    tokio::select! {
-                        _ = changed.told() => {}
-                        () = sleep(recheck(&session)) => {}
-                    }
-                }
-                Err(err) => bear_anew(&self.conn, &path, err.during(VERB)).await?,
-            }
-        }
-    }
-
-    /// As [`wait`](Self::wait), at most for `wait` in all. With no time at all it looks once, for as long
-    /// as that takes.
-    ///
-    /// # Errors
-    ///
-    /// `Timeout` when it was closed all the time, as far as servers told, and those of
-    /// [`wait`](Self::wait).
-    ///
-    /// # Cancel safety
-    ///
-    /// As of [`wait`](Self::wait).
-    pub async fn wait_within(&self, wait: Duration) -> Result<(), Error> {
-        if wait.is_zero() {
-            return self.is_open().await;
-        }
-        let by = Deadline::after(wait);
-        tokio::select! {
-            biased;
-            open = self.wait() => open,
-            () = sleep(by.remaining()) => Err(self.error("wait", ErrorKind::Timeout)),
-        }
-    }
-
-    /// As [`wait`](Self::wait), unless `stop` comes first.
-    ///
-    /// # Errors
-    ///
-    /// `Cancelled` when `stop` came first, and those of [`wait`](Self::wait).
-    ///
-    /// # Cancel safety
-    ///
-    /// As of [`wait`](Self::wait).
-    pub async fn wait_unless(&self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        tokio::select! {
-            biased;
-            open = self.wait() => open,
-            () = stop => Err(self.error("wait", ErrorKind::Cancelled)),
-        }
-    }
-
-    /// Fails with `Timeout` where it is closed.
-    async fn is_open(&self) -> Result<(), Error> {
-        const VERB: &str = "wait";
-        let path = self.path(VERB)?;
-        let (synced, read) = (self.conn.sync(&path), self.conn.exists(&path));
-        let closed = async { synced.await.and(read.await) };
-        match closed.await.map_err(|err| err.during(VERB))? {
-            None => Ok(()),
-            Some(_) => Err(self.error(VERB, ErrorKind::Timeout)),
-        }
-    }
-
-    async fn look(&self, path: &ZkPath, first: bool) -> Result<(Option<Stat>, Hint), Error> {
-        let synced = first.then(|| self.conn.sync(path));
-        let read = look::exists(&self.conn, path.clone());
-        if let Some(synced) = synced {
-            synced.await?;
-        }
-        read.await
     }
 
     fn path(&self, verb: &'static str) -> Result<ZkPath, Error> {
@@ -342,7 +238,7 @@ impl Barrier {
         }
     }
 
-    fn doubt(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+    fn doubt(&self) -> MutexGuard<'_, Option<String>> {
         self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,7 +37,6 @@ mod party;
 mod state;
 mod way;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "cli")]
@@ -46,6 +45,7 @@ use self::party::Party;
 use self::state::State;
 use self::way::{Written, write};
 use super::directory;
+use super::ours::Ours;
 use crate::background::sleep;
 use crate::conn::{Conn, ConnExt};
 use crate::deadline::Deadline;
@@ -80,7 +80,7 @@ const VERB: &str = "wait";
 #[derive(Clone, Debug)]
 #[doc(alias = "ZkCyclicBarrier")]
 pub struct CyclicBarrier {
-    conn: Arc<dyn Conn>,
+    conn: Ours,
     path: Result<ZkPath, Error>,
     parties: usize,
     tolerant: bool,
@@ -91,7 +91,7 @@ impl CyclicBarrier {
     /// The barrier at `path`, for so many parties. Nothing is done yet; what cannot be is told by the
     /// first use.
     pub fn new(conn: impl Conn, path: impl IntoPath, parties: usize) -> Self {
-        let (conn, path) = (Arc::new(conn), path.into_path());
+        let (conn, path) = (Ours::new(conn), path.into_path());
         CyclicBarrier { conn, path, parties, tolerant: false, acl: Acl::open() }
     }
 
@@ -304,6 +304,7 @@ impl CyclicBarrier {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
     use super::*;

@@ -11,14 +11,14 @@
 //!
 //! After Chubby's lock-delay (Burrows, 2006).
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::ours::Ours;
 use super::place::Place;
 use super::record::Record;
 use super::wait::{Patience, Waiting};
+use crate::conn::ConnExt;
 use crate::conn::bound::BoundConn;
-use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Stat, Version};
 use crate::path::ZkPath;
@@ -32,7 +32,7 @@ use crate::request::Multi;
 /// The own node is gone, the session over, or patience at an end; `NoAuth` without `WRITE` on the
 /// directory.
 pub(super) async fn take_over(
-    conn: &BoundConn<Arc<dyn Conn>>,
+    conn: &BoundConn<Ours>,
     dir: &ZkPath,
     (own, stat): (&ZkPath, &Stat),
     delay: Duration,

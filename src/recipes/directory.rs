@@ -8,16 +8,16 @@ use crate::session::Session;
 use crate::tree;
 
 /// How a directory lives that nobody needs when it is empty, in this session: as a container, which
-/// servers delete then. On a set of quorums it is persistent: nothing else in a recipe needs mirrors, and
-/// whoever comes behind an empty one would, to make it again.
+/// servers delete then. On a set of quorums it is persistent: mirrors cannot end it by themselves, and it
+/// would be made and deleted there again and again.
 pub(super) fn mode(session: &Session) -> Mode {
     if session.epoch() > 0 { Mode::Persistent } else { Mode::Container }
 }
 
 /// Makes `dir` with `data`, and what is missing above it; whoever is named in `acl` may do in it what
 /// one does in directories. A container becomes a persistent node where servers do not know such. That it
-/// is there already is no error, nor that nobody can tell, nor that it stands on the first of a set and
-/// not on all mirrors: whoever needs it tries again.
+/// is there already is no error, nor that nobody can tell, nor that mirrors lack it: whoever needs it tries
+/// again.
 pub(super) async fn make(
     conn: &dyn Conn,
     dir: &ZkPath,

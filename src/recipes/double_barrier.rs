@@ -43,7 +43,6 @@ mod outlast;
 mod roster;
 mod round;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -53,6 +52,7 @@ pub(crate) use roster::{Attendee, Roster, roster};
 
 use self::enter::Entrant;
 use self::outlast::outlast;
+use super::ours::Ours;
 use crate::background::sleep;
 use crate::conn::Conn;
 use crate::deadline::Deadline;
@@ -89,7 +89,7 @@ const VERB: &str = "enter";
 #[derive(Clone, Debug)]
 #[doc(alias = "DistributedDoubleBarrier")]
 pub struct DoubleBarrier {
-    conn: Arc<dyn Conn>,
+    conn: Ours,
     dir: Result<ZkPath, Error>,
     id: String,
     parties: usize,
@@ -105,7 +105,7 @@ impl DoubleBarrier {
         id: impl Into<String>,
         parties: usize,
     ) -> Self {
-        let (conn, dir) = (Arc::new(conn), path.into_path());
+        let (conn, dir) = (Ours::new(conn), path.into_path());
         DoubleBarrier { conn, dir, id: id.into(), parties, acl: Acl::open() }
     }
 
@@ -229,6 +229,8 @@ impl DoubleBarrier {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::conn::{ConnExt, MemoryConn, MemoryQuorum};
     use crate::node::{Mode, Version};

@@ -17,7 +17,6 @@ mod observe;
 mod run;
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -30,6 +29,7 @@ use super::contenders::{Contender, contenders};
 use super::guard::{Guard, Released};
 use super::line::{Form, Line};
 use super::names::{self, LockMode, LockNames};
+use super::ours::Ours;
 use super::owner::Owner;
 use super::token::Token;
 use super::wait::Patience;
@@ -144,7 +144,7 @@ impl Election {
             waits_for: |_| true,
         };
         let dir = path.clone().map(|path| path.child("candidates"));
-        let line = Line::new(Arc::new(conn), dir, form, VERB);
+        let line = Line::new(Ours::new(conn), dir, form, VERB);
         Election { line, leader: path.map(|path| path.child("leader")), info: None }
     }
 
@@ -327,7 +327,7 @@ impl Election {
         let mut missing = false;
         loop {
             let said = if missing { create() } else { set() };
-            let err = match guard.multi(said).await {
+            let err = match guard.held().own_multi(said).await {
                 Ok(_) => return Ok(()),
                 Err(err) => err.during(VERB),
             };

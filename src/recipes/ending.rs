@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 
+use super::ours::Ours;
 use super::passing::is_over;
 use super::proof::now;
 use crate::background::{KEEPER, sleep};
@@ -30,7 +31,7 @@ static YOUNG: Mutex<Vec<Weak<Own>>> = Mutex::new(Vec::new());
 pub(crate) struct Ending(Arc<Own>);
 
 struct Own {
-    conn: BoundConn<Arc<dyn Conn>>,
+    conn: BoundConn<Ours>,
     path: ZkPath,
     czxid: i64,
     /// How long to wait with another try when no watch can be left.
@@ -41,12 +42,7 @@ struct Own {
 impl Ending {
     /// Of the node at `path` that transaction `czxid` made. It is watched soon, or as soon as somebody
     /// waits for it.
-    pub(crate) fn of(
-        conn: BoundConn<Arc<dyn Conn>>,
-        path: ZkPath,
-        czxid: i64,
-        pause: Duration,
-    ) -> Self {
+    pub(crate) fn of(conn: BoundConn<Ours>, path: ZkPath, czxid: i64, pause: Duration) -> Self {
         let own = Arc::new(Own { conn, path, czxid, pause, told: OnceLock::new() });
         watch_soon(&own);
         Ending(own)

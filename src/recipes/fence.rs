@@ -114,6 +114,7 @@ impl FencedRegister {
     /// `StaleToken`, with both tokens: whoever holds this one lost what it held.
     /// `BadArguments` for a token of another cell than those before. `Input` when the node holds
     /// something else. `OutcomeUnknown` when the reply was lost and another write has come since.
+    /// `NotMirrored` when it was written, and too few mirrors of a set have it yet.
     /// `Contended` and those of a get and a set.
     ///
     /// # Cancel safety
@@ -208,7 +209,15 @@ impl FencedRegister {
         match (changed, path.parent()) {
             (Err(err), Some(parent)) if err.kind() == ErrorKind::NoNode => {
                 match tree::create_all(&self.conn, parent, "", Mode::Persistent).await {
-                    Err(err) if err.kind() != ErrorKind::NodeExists => return Err(err),
+                    // On the first they stand, and what becomes of the value is told by its own write.
+                    Err(err)
+                        if !matches!(
+                            err.kind(),
+                            ErrorKind::NodeExists | ErrorKind::NotMirrored
+                        ) =>
+                    {
+                        return Err(err);
+                    }
                     _ => {}
                 }
                 retry_change(&self.conn, path, &options, compute).await

@@ -140,7 +140,8 @@ impl Guard {
     /// # Errors
     ///
     /// `Revoked` or `SessionExpired` when it is lost, by what is known here or by what the servers
-    /// say. Otherwise as [`ConnExt::multi`](crate::ConnExt::multi), with the indexes of `ops`.
+    /// say. Otherwise as [`ConnExt::multi`](crate::ConnExt::multi), with the indexes of `ops`: so
+    /// `NotMirrored` on a set of quorums says that it was done, and that too few mirrors have it yet.
     pub fn multi(&self, ops: impl Into<Multi>) -> Pending<Vec<MultiReply>> {
         self.held.multi(ops.into())
     }

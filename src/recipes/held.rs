@@ -1,18 +1,17 @@
 //! What is known of a thing that is held: proof, loss, token.
 
-use std::sync::Arc;
-
 use super::ending::Ending;
+use super::ours::Ours;
 use super::proof::Proof;
 use super::token::Token;
 use crate::conn::bound::BoundConn;
-use crate::conn::{Conn, ConnExt, Pending};
+use crate::conn::{ConnExt, Pending};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::node::Version;
 use crate::path::ZkPath;
-use crate::request::{Multi, MultiOp, MultiReply};
+use crate::request::{Confirm, Multi, MultiOp, MultiReply};
 use crate::session::{Session, SessionState};
 
 /// Where a [`Guard`](super::Guard) stands.
@@ -31,7 +30,7 @@ pub enum GuardState {
 /// All of a guard but the way to give it back.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) conn: BoundConn<Arc<dyn Conn>>,
+    pub(crate) conn: BoundConn<Ours>,
     pub(crate) path: ZkPath,
     pub(crate) session: Session,
     pub(crate) proof: Proof,
@@ -71,7 +70,18 @@ impl Held {
         }
     }
 
+    /// Writes of the user, behind a check of the own node: of several quorums as many have them as for
+    /// any other write of theirs.
     pub(crate) fn multi(&self, ops: Multi) -> Pending<Vec<MultiReply>> {
+        self.checked(self.conn.clone().confirmed(Confirm::BySet), ops)
+    }
+
+    /// Writes of the recipe itself, behind the same check.
+    pub(crate) fn own_multi(&self, ops: Multi) -> Pending<Vec<MultiReply>> {
+        self.checked(self.conn.clone(), ops)
+    }
+
+    fn checked(&self, conn: BoundConn<Ours>, ops: Multi) -> Pending<Vec<MultiReply>> {
         if let Some(loss) = self.loss() {
             return Pending::ready(Err(loss_error("multi", &self.path, loss)));
         }
@@ -82,7 +92,7 @@ impl Held {
         let check = MultiOp::Check { path: self.path.clone(), version: Version::Any };
         let ops: Multi = std::iter::once(check).chain(ops).collect();
         let path = self.path.clone();
-        let written = self.conn.multi(ops).map_err(move |err| match err.index() {
+        let written = conn.multi(ops).map_err(move |err| match err.index() {
             Some(0) if err.kind() == ErrorKind::NoNode => loss_error("multi", &path, Loss::Deleted),
             Some(0) => Error::new("multi", &path, err.kind()),
             Some(index) => err.with_index(index - 1),

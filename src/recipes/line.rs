@@ -21,6 +21,7 @@ use super::ending::Ending;
 use super::guard::Guard;
 use super::held::Held;
 use super::names::{self, ContenderName, LockMode, LockNames, Standing, standing};
+use super::ours::Ours;
 use super::owner::Owner;
 use super::place::Place;
 use super::proof::Proof;
@@ -43,7 +44,7 @@ const ROUNDS: u32 = 10;
 /// A line, and how to stand in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    pub(crate) conn: Arc<dyn Conn>,
+    pub(crate) conn: Ours,
     pub(crate) dir: Result<ZkPath, Error>,
     pub(crate) form: Form,
     pub(crate) acl: Vec<Acl>,
@@ -68,7 +69,7 @@ pub(crate) struct Form {
 
 /// A contender on its way.
 struct Contender {
-    conn: BoundConn<Arc<dyn Conn>>,
+    conn: BoundConn<Ours>,
     session: Session,
     place: Place,
     path: ZkPath,
@@ -80,7 +81,7 @@ struct Contender {
 impl Line {
     /// The line in `dir`, open to everybody.
     pub(crate) fn new(
-        conn: Arc<dyn Conn>,
+        conn: Ours,
         dir: Result<ZkPath, Error>,
         form: Form,
         verb: &'static str,
@@ -127,6 +128,8 @@ impl Line {
                         }
                         Standing::Behind(name, ahead) => {
                             contender.watch();
+                            // Nothing is renewed while nothing is held.
+                            drop(held.take());
                             let waiting = self.waiting(&contender, patience);
                             woken = waiting.for_end_of(&dir.child(&name), ahead).await?;
                             alone = ahead == 1;

@@ -9,13 +9,13 @@
 //! release wakes one. The node goes with its session, and on every way out. Clients of Vitess,
 //! Curator, Kazoo and zksync exclude one another and these, on one path, with their own names.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::contenders::{Contender, contenders};
 use super::guard::Guard;
 use super::line::{Form, Line};
 use super::names::{self, LockMode, LockNames};
+use super::ours::Ours;
 use super::wait::Patience;
 use crate::conn::Conn;
 use crate::error::{Error, ErrorKind};
@@ -61,7 +61,7 @@ impl Lock {
             // Whoever reads shares with nobody who locks.
             waits_for: |_| true,
         };
-        Lock { line: Line::new(Arc::new(conn), path.into_path(), form, "acquire") }
+        Lock { line: Line::new(Ours::new(conn), path.into_path(), form, "acquire") }
     }
 
     /// The same with the node names of another system, for paths that its clients use too.

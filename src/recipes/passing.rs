@@ -17,6 +17,12 @@ pub(crate) fn is_over(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::SessionExpired | ErrorKind::Closed | ErrorKind::UnknownCell)
 }
 
+/// Whether what an error of this kind was told of may stand all the same: nobody could tell, too few
+/// mirrors of a set have it, or it came and went.
+pub(crate) fn may_stand(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::OutcomeUnknown | ErrorKind::NotMirrored | ErrorKind::Contended)
+}
+
 /// Whether what could not be had, or ended, so may be sought again.
 pub(crate) fn may_try_again(kind: ErrorKind) -> bool {
     matches!(

@@ -21,7 +21,6 @@
 
 mod keep;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +29,7 @@ use tokio::sync::{oneshot, watch};
 use self::keep::{End, Keeping, Now};
 use super::guard::Released;
 use super::names::random_id;
+use super::ours::Ours;
 use super::owner::Owner;
 use super::token::Token;
 use crate::background::{KEEPER, sleep};
@@ -98,7 +98,7 @@ pub enum PidLoss {
 #[derive(Clone, Debug)]
 #[doc(alias = "CreatePidNode")]
 pub struct PidNode {
-    conn: Arc<dyn Conn>,
+    conn: Ours,
     path: Result<ZkPath, Error>,
     contents: Bytes,
     policy: PidPolicy,
@@ -119,7 +119,7 @@ impl PidNode {
     /// A node at `path`, which says host and process as JSON. Nothing is done yet.
     pub fn new(conn: impl Conn, path: impl IntoPath) -> Self {
         PidNode {
-            conn: Arc::new(conn),
+            conn: Ours::new(conn),
             path: path.into_path(),
             contents: Owner::here(&random_id()).to_json().into(),
             policy: PidPolicy::default(),

@@ -20,10 +20,11 @@ use tokio::sync::{Notify, oneshot};
 use tracing::warn;
 
 use super::ending::Ending;
-use super::passing::is_over;
+use super::ours::Ours;
+use super::passing::{is_over, may_stand};
 use crate::background::{KEEPER, sleep};
 use crate::conn::bound::BoundConn;
-use crate::conn::{Conn, ConnExt, Pending};
+use crate::conn::{ConnExt, Pending};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
@@ -48,7 +49,7 @@ pub(crate) struct Place {
 /// How the node is reached, and known.
 #[derive(Clone, Debug)]
 struct Way {
-    conn: BoundConn<Arc<dyn Conn>>,
+    conn: BoundConn<Ours>,
     session: Session,
     dir: ZkPath,
     /// What only the own node holds.
@@ -95,7 +96,7 @@ impl Place {
     /// returns. It is known by `data`, which no other node of the session has there, or by the id in
     /// its name.
     pub(crate) fn ask(
-        conn: &BoundConn<Arc<dyn Conn>>,
+        conn: &BoundConn<Ours>,
         session: &Session,
         (dir, stem): (&ZkPath, &str),
         data: Bytes,
@@ -111,7 +112,7 @@ impl Place {
     /// A place for which `asked` stands already: for a node below `dir` that is known by its data or
     /// by the id in its name.
     pub(crate) fn awaiting(
-        conn: &BoundConn<Arc<dyn Conn>>,
+        conn: &BoundConn<Ours>,
         session: &Session,
         dir: &ZkPath,
         (data, id): (Bytes, &str),
@@ -133,7 +134,7 @@ impl Place {
 
     /// A place that somebody else made for us.
     pub(crate) fn taken_over(
-        conn: &BoundConn<Arc<dyn Conn>>,
+        conn: &BoundConn<Ours>,
         session: &Session,
         path: ZkPath,
         stat: Stat,
@@ -148,7 +149,7 @@ impl Place {
 
     /// A node that may be there or not: the reply to its creation was lost with `err`.
     pub(crate) fn doubtful(
-        conn: &BoundConn<Arc<dyn Conn>>,
+        conn: &BoundConn<Ours>,
         session: &Session,
         path: &ZkPath,
         data: Bytes,
@@ -370,7 +371,7 @@ impl Way {
             State::Leaving(path, stat, leaving) => (Some(path), stat.czxid, Some(leaving)),
             State::Asked(asked) => match self.answered(asked).await {
                 Some(Ok((path, stat))) => (Some(path), stat.czxid, None),
-                Some(Err(err)) if err.kind() == ErrorKind::OutcomeUnknown => (None, 0, None),
+                Some(Err(err)) if may_stand(err.kind()) => (None, 0, None),
                 None => (None, 0, None),
                 Some(Err(err)) if is_over(err.kind()) => return Removed::WithSession,
                 // Refused, or never sent.

@@ -17,13 +17,13 @@
 //!
 //! After Vitess's `ObtainQueueLock`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::ending::Ending;
 use super::guard::Guard;
 use super::held::Held;
 use super::names::LockMode;
+use super::ours::Ours;
 use super::passing::may_try_again;
 use super::place::Place;
 use super::proof::Proof;
@@ -69,13 +69,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 #[doc(alias = "ObtainQueueLock")]
 pub struct QueueLock {
-    conn: Arc<dyn Conn>,
+    conn: Ours,
     path: Result<ZkPath, Error>,
 }
 
 /// The own node, from when it was looked up.
 struct Turn {
-    conn: BoundConn<Arc<dyn Conn>>,
+    conn: BoundConn<Ours>,
     session: Session,
     dir: ZkPath,
     path: ZkPath,
@@ -90,7 +90,7 @@ struct LookingUp(Option<QueueLock>);
 impl QueueLock {
     /// The turn of the node at `path`, which exists. Nothing is done yet.
     pub fn new(conn: impl Conn, path: impl IntoPath) -> Self {
-        QueueLock { conn: Arc::new(conn), path: path.into_path() }
+        QueueLock { conn: Ours::new(conn), path: path.into_path() }
     }
 
     /// Waits for the turn of the own node, however long it takes.

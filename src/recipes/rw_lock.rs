@@ -38,6 +38,7 @@ use super::contenders::{Contender, contenders};
 use super::guard::Guard;
 use super::line::{Form, Line};
 use super::names::{self, LockMode, LockNames};
+use super::ours::Ours;
 use super::wait::Patience;
 use crate::conn::Conn;
 use crate::error::{Error, ErrorKind};
@@ -74,7 +75,7 @@ use crate::session::Session;
 #[doc(alias = "ReentrantZkReadWriteLock")]
 #[doc(alias = "InterProcessReadWriteLock")]
 pub struct RwLock {
-    conn: Arc<dyn Conn>,
+    conn: Ours,
     dir: Result<ZkPath, Error>,
     names: LockNames,
     acl: Vec<Acl>,
@@ -86,7 +87,7 @@ impl RwLock {
     /// The lock at `path`. Nothing is done yet; a bad path is told by the first use.
     pub fn new(conn: impl Conn, path: impl IntoPath) -> Self {
         RwLock {
-            conn: Arc::new(conn),
+            conn: Ours::new(conn),
             dir: path.into_path(),
             names: LockNames::Zksync,
             acl: Acl::open(),

@@ -72,13 +72,13 @@ mod run;
 mod shard;
 mod stay;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use contenders::{ShardContender, shard_contenders};
 pub use guard::ShardGuard;
 pub use shard::Shard;
 
+use super::ours::Ours;
 use super::wait::{Patience, told};
 use crate::conn::Conn;
 use crate::error::{Error, ErrorKind};
@@ -122,7 +122,7 @@ const WAIT_TIME: Duration = Duration::from_millis(500);
 /// After `shard-lock` (Manuel Valls, 2017).
 #[derive(Clone, Debug)]
 pub struct ShardLock {
-    conn: Arc<dyn Conn>,
+    conn: Ours,
     path: Result<ZkPath, Error>,
     wait_time: Duration,
     acl: Vec<Acl>,
@@ -131,7 +131,7 @@ pub struct ShardLock {
 impl ShardLock {
     /// The system at `path`. Nothing is done yet; a bad path is told by the first use.
     pub fn new(conn: impl Conn, path: impl IntoPath) -> Self {
-        let (conn, path) = (Arc::new(conn), path.into_path());
+        let (conn, path) = (Ours::new(conn), path.into_path());
         ShardLock { conn, path, wait_time: WAIT_TIME, acl: Acl::open() }
     }
 

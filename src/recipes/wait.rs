@@ -1,10 +1,11 @@
 //! Waiting for a turn: for the end of one node, and for anything that makes waiting vain.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::ending::Ending;
 use super::held::loss_error;
+use super::ours::Ours;
 use super::passing::{LONG_PAUSE, is_over, pause_behind};
 use crate::background::sleep;
 use crate::conn::bound::BoundConn;
@@ -91,7 +92,7 @@ pub(crate) enum Woken {
 
 /// Somebody who waits, with an own node.
 pub(crate) struct Waiting<'a> {
-    pub(crate) conn: &'a BoundConn<Arc<dyn Conn>>,
+    pub(crate) conn: &'a BoundConn<Ours>,
     pub(crate) session: &'a Session,
     pub(crate) own: &'a ZkPath,
     /// The end of the own node, if that is watched yet.
@@ -110,17 +111,27 @@ impl Waiting<'_> {
     /// The own node is gone, the session over, or patience at an end.
     pub(crate) async fn for_end_of(&self, next: &ZkPath, ahead: usize) -> Result<Woken, Error> {
         let watched = self.conn.exists_watch(next);
+        let stays = AtomicBool::new(false);
         let gone = async {
             match watched.await {
                 Ok((None, _)) => Ok(()),
-                Ok((Some(_), watch)) => {
+                Ok((Some(stat), watch)) => {
+                    stays.store(!stat.is_ephemeral(), Ordering::Relaxed);
                     watch.await;
                     Ok(())
                 }
                 Err(err) => Err(err),
             }
         };
-        self.for_word(gone, || format!("{ahead} ahead, the next of them {}", next.name())).await
+        let late = || {
+            // Those of other systems wait for it, too.
+            let stays = match stays.load(Ordering::Relaxed) {
+                true => ", which no session ends: if nobody is to have it, delete it",
+                false => "",
+            };
+            format!("{ahead} ahead, the next of them {}{stays}", next.name())
+        };
+        self.for_word(gone, late).await
     }
 
     /// Waits for `word`, or for about a session timeout: then it is looked again. `late` says what was
@@ -249,7 +260,7 @@ impl Waiting<'_> {
 
 /// The session that serves `path`, in time.
 pub(crate) async fn session(
-    conn: &Arc<dyn Conn>,
+    conn: &Ours,
     path: &ZkPath,
     by: Option<Deadline>,
 ) -> Result<Session, Error> {

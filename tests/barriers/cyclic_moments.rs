@@ -189,3 +189,17 @@ async fn whoever_breaks_what_is_deleted_meanwhile_is_told_so() {
     assert_eq!(end("the one before", before).await, Err(ErrorKind::SessionExpired));
     assert_eq!(end("the end", waiting).await, Err(ErrorKind::Revoked));
 }
+
+/// Written by hand, say: nobody counts that far.
+#[tokio::test]
+async fn a_generation_behind_which_there_is_no_other_is_refused() {
+    let conn = connect(&MemoryQuorum::new(), MINUTE);
+    let barrier = CyclicBarrier::new(conn.clone(), "/phase", 1);
+    barrier.wait().await.unwrap();
+    let state = String::from_utf8(conn.get("/phase").await.unwrap().data.to_vec()).unwrap();
+    let last = state.replace("\"generation\":1", &format!("\"generation\":{}", u64::MAX));
+    assert_ne!(last, state);
+    conn.set("/phase", last, Version::Any).await.unwrap();
+    assert_eq!(barrier.wait().await.unwrap_err().kind(), ErrorKind::Unexpected);
+    assert_eq!(barrier.reset().await.unwrap_err().kind(), ErrorKind::Unexpected);
+}

@@ -183,3 +183,20 @@ async fn whoever_goes_last_may_take_ready_away_itself() {
     theirs.delete("/step", Version::Any).await.unwrap();
     soon("the way out", out).await.unwrap().unwrap();
 }
+
+/// Between the look at the directory and `ready` somebody else writes to it.
+#[tokio::test]
+async fn who_makes_ready_undoes_nobody_s_write_to_the_directory() {
+    let quorum = MemoryQuorum::new();
+    let other = connect(&quorum, MINUTE);
+    other.create("/step", "old", Mode::Persistent).await.unwrap();
+    let is_ready = |request: &zkcells::Request| creates(request, "/step/ready");
+    let (slow, making) = Altered::keeping(connect(&quorum, MINUTE), Back::Request, is_ready);
+    let only = entering(slow, "a", 1);
+    making.reached("`ready`").await;
+    other.set("/step", "new", Version::Any).await.unwrap();
+    making.go();
+    let inside = end("the only one", only).await.unwrap();
+    assert_eq!(other.get("/step").await.unwrap().data, "new");
+    all_exit([inside]).await;
+}

@@ -7,7 +7,8 @@ use std::time::Duration;
 use zkcells::fault::OpKind;
 use zkcells::recipes::Barrier;
 use zkcells::{
-    Conn, ConnExt as _, ErrorKind, MemoryQuorum, Mode, Op, Pending, Reply, Version, Within,
+    Cells, Conn, ConnExt as _, ErrorKind, LeaveWatch, MemoryQuorum, MetaConn, Mode, Op, Pending,
+    Reply, Version, Within,
 };
 
 use crate::support::altered::{Altered, Back};
@@ -303,4 +304,79 @@ async fn conn_closed(conn: Arc<zkcells::MemoryConn>) {
     conn.close().await.unwrap();
     let barrier = Barrier::new(conn, "/barrier");
     assert_eq!(barrier.wait().await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// A connection to a cell whose servers nobody ever reached.
+fn dead() -> Arc<dyn Conn> {
+    let text = r#"{"dead": "127.0.0.1:1"}"#;
+    let cells = Cells::builder().config_json(text).local_cell("dead").build().unwrap();
+    Arc::new(MetaConn::new(cells))
+}
+
+#[tokio::test]
+async fn who_never_reached_a_server_is_told_why_and_does_not_wait() {
+    let barrier = Barrier::new(dead(), "/zk/dead/barrier");
+    for wait in [None, Some(MINUTE), Some(Duration::ZERO)] {
+        let waiting = async {
+            match wait {
+                None => barrier.wait().await,
+                Some(wait) => barrier.wait_within(wait).await,
+            }
+        };
+        let err = soon("the answer", waiting).await.unwrap_err();
+        assert_eq!((err.kind(), err.op()), (ErrorKind::NotSent, "wait"), "{wait:?}: {err}");
+        assert!(err.detail().unwrap().contains("connection refused"), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn a_cell_that_goes_away_is_waited_for() {
+    let quorum = MemoryQuorum::new();
+    let (conn, other) = (connect(&quorum, MINUTE), connect(&quorum, MINUTE));
+    Barrier::new(other.clone(), "/barrier").set().await.unwrap();
+    let session = conn.session("/").await.unwrap();
+    let (watching, watch) = Altered::keeping(conn.clone(), Back::Answer, |request| {
+        matches!(request.op, Op::Exists(LeaveWatch::Yes))
+    });
+    let waiting = spawned({
+        let barrier = Barrier::new(watching, "/barrier");
+        async move { barrier.wait().await }
+    });
+    watch.reached("its watch").await;
+    watch.go();
+    let barrier = Barrier::new(Within::new(conn.clone(), Duration::from_millis(100)), "/barrier");
+    conn.lose_connection();
+    crate::support::broken(&session).await;
+    // Whether it is closed nobody tells, so it is not said to be.
+    let err = barrier.wait_within(Duration::from_millis(250)).await.unwrap_err();
+    assert_ne!(err.kind(), ErrorKind::Timeout, "{err}");
+    assert!(!waiting.is_finished());
+    conn.join();
+    // Nor is it open.
+    let err = barrier.wait_within(Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout, "{err}");
+    Barrier::new(other, "/barrier").unset().await.unwrap();
+    assert_eq!(end("the opening", waiting).await, Ok(()));
+}
+
+#[tokio::test]
+async fn who_saw_it_closed_and_then_nothing_more_is_told_so() {
+    let quorum = MemoryQuorum::new();
+    let timeout = Duration::from_millis(200);
+    let (conn, other) = (connect(&quorum, timeout), connect(&quorum, MINUTE));
+    Barrier::new(other, "/barrier").set().await.unwrap();
+    let (went, goes) = (Arc::new(AtomicBool::new(false)), conn.clone());
+    // Away as soon as it has been seen.
+    let seeing = Altered::of(conn, move |inner, request| {
+        let sees = matches!(request.op, Op::Session) && went.swap(true, SeqCst);
+        if sees {
+            goes.lose_connection();
+        }
+        inner.call(request)
+    });
+    let barrier = Barrier::new(Within::new(seeing, Duration::from_millis(50)), "/barrier");
+    let err = barrier.wait_within(Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout, "{err}");
+    let why = err.detail().unwrap();
+    assert!(why.starts_with("it was closed when a server told it last; since then "), "{err}");
 }

@@ -18,6 +18,7 @@ mod pipelines;
 mod promotion;
 mod races;
 mod reads;
+mod recipes;
 mod repairs;
 mod restored;
 mod stopped;

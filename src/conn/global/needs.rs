@@ -47,7 +47,7 @@ impl Shared {
             true => Needs::First,
             false => Needs::Mirrors,
         };
-        match &request.op {
+        let needs = match &request.op {
             Op::Create { options, .. } => of_new(options),
             Op::Set { .. } | Op::Delete { .. } | Op::SetAcl { .. } => of_own(path),
             Op::Multi(ops) => {
@@ -60,11 +60,19 @@ impl Shared {
             }
             op if op.is_write() => Needs::Mirrors,
             _ => Needs::Nobody,
+        };
+        match request.is_confirmed_by_first() {
+            true => needs.min(Needs::First),
+            false => needs,
         }
     }
 
-    /// Where a request changes what is remembered to be ephemeral.
+    /// Where a request changes what is remembered to be ephemeral, if it matters whether it still is.
     pub(super) fn relied(&self, request: &Request) -> Vec<ZkPath> {
+        // Mirrors need not be known for it, whatever it changes.
+        if request.is_confirmed_by_first() {
+            return Vec::new();
+        }
         let changed: Vec<&ZkPath> = match &request.op {
             Op::Set { .. } | Op::Delete { .. } | Op::SetAcl { .. } => vec![&request.path],
             Op::Multi(ops) => ops

@@ -21,7 +21,7 @@ use crate::path::ZkPath;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct GlobalOptions {
-    /// How many mirrors must confirm a write.
+    /// How many mirrors must confirm a write. For what recipes write for themselves none need to.
     pub require: Require,
     /// Which quorums answer reads.
     pub reads: Reads,

@@ -13,6 +13,7 @@ use super::guard::{CHECK, ROOM, Refusal, guarded, opened, steps};
 use super::home::Home;
 use super::identity::{Identity, Wrong};
 use super::look::{Freshness, Look, What, look};
+use super::needs::Needs;
 use super::owed::Debt;
 use super::touched::{Answered, Touched, stats, stats_each};
 use super::{Busy, Shared};
@@ -195,7 +196,8 @@ impl Shared {
     async fn wrong_first(&self, request: &Request) -> Error {
         self.doubt();
         let by = request.deadline;
-        match agree(self, by, by, Some(by)).await.and_then(Agreed::whole) {
+        let mirrors = (self.needs(request) == Needs::Mirrors).then_some(by);
+        match agree(self, by, by, mirrors).await.and_then(Agreed::whole) {
             Ok(_) => request
                 .error(ErrorKind::NotSent)
                 .with_detail("the identity of the first has changed meanwhile; call again"),
@@ -209,7 +211,8 @@ impl Shared {
         }
     }
 
-    /// Brings all mirrors up side by side, and returns when enough of them are.
+    /// Brings all mirrors up side by side, and returns when enough of them are: at once where none has to
+    /// confirm.
     async fn mirror<F>(
         self: &Arc<Self>,
         request: &Request,
@@ -250,7 +253,7 @@ impl Shared {
         }
         drop(tell);
         let (mut have, mut lack) = (Vec::new(), Vec::new());
-        while !self.is_enough(&first, &have)
+        while !self.is_enough(request, &first, &have)
             && let Some((index, done)) = told.recv().await
         {
             match done {
@@ -258,7 +261,7 @@ impl Shared {
                 Err(err) => lack.push((index, err)),
             }
         }
-        match self.is_enough(&first, &have) {
+        match self.is_enough(request, &first, &have) {
             true => Ok(()),
             false => Err(self.not_mirrored(request, &first, &have, &lack)),
         }
@@ -266,8 +269,11 @@ impl Shared {
 
     /// Whether these mirrors are enough to confirm a write to `first`. One that is not complete counts
     /// only for want of a complete one: it cannot take the first's place.
-    fn is_enough(&self, first: &Identity, have: &[usize]) -> bool {
-        let required = self.required();
+    fn is_enough(&self, request: &Request, first: &Identity, have: &[usize]) -> bool {
+        let required = match request.is_confirmed_by_first() {
+            true => 0,
+            false => self.required(),
+        };
         let may_follow =
             |index: &usize| self.mirrors.get(*index).is_some_and(|one| one.may_follow(first));
         let able = (0..self.mirrors.len()).filter(may_follow).count();

@@ -1,6 +1,5 @@
 //! One party: it arrives, waits, and takes its arrival back when it gives up.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
@@ -9,12 +8,13 @@ use super::state::{Arrival, Fate, State, whoami};
 use super::way::Way;
 use super::{CyclicBarrier, VERB};
 use crate::background::{KEEPER, sleep};
+use crate::conn::ConnExt;
 use crate::conn::bound::BoundConn;
-use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
 use crate::node::Node;
 use crate::pause;
 use crate::recipes::names;
+use crate::recipes::ours::Ours;
 
 /// How long whoever gives up waits for word of how it went.
 const WORD: Duration = Duration::from_millis(500);
@@ -66,9 +66,9 @@ impl Party {
             return Err(err.with_detail("expected one party at least"));
         }
         let session = barrier.conn.session(&path).await.map_err(|err| err.during(VERB))?;
-        let conn: Arc<dyn Conn> = match barrier.tolerant {
+        let conn: Ours = match barrier.tolerant {
             true => barrier.conn.clone(),
-            false => Arc::new(BoundConn::new(barrier.conn.clone(), &session)),
+            false => Ours::new(BoundConn::new(barrier.conn.clone(), &session)),
         };
         let arrival = Arrival { id: names::random_id(), who: whoami() };
         let barrier = CyclicBarrier { conn, ..barrier.clone() };

@@ -73,8 +73,10 @@ impl State {
         }
     }
 
+    /// What `data` says; `None` if that is no state, or one behind which there can be no other.
     pub(super) fn parse(data: &[u8]) -> Option<Self> {
-        serde_json::from_slice(data).ok()
+        let state: State = serde_json::from_slice(data).ok()?;
+        (state.generation < u64::MAX).then_some(state)
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {

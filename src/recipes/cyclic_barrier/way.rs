@@ -1,6 +1,5 @@
 //! How a party looks at the barrier, writes to it, and breaks it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::{Arrival, Fate, State};
@@ -13,6 +12,7 @@ use crate::path::ZkPath;
 use crate::pause;
 use crate::pause::Backoff;
 use crate::recipes::look;
+use crate::recipes::ours::Ours;
 use crate::recipes::owner::Owner;
 use crate::recipes::passing::{bear, bear_anew, is_over};
 use crate::recipes::wait::recheck;
@@ -46,7 +46,7 @@ impl Arrival {
 }
 
 impl Way {
-    pub(super) fn conn(&self) -> &Arc<dyn Conn> {
+    pub(super) fn conn(&self) -> &Ours {
         &self.barrier.conn
     }
 

@@ -1,6 +1,5 @@
 //! The way in: an own node, and looks at the others until `ready` is made for it.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use crate::recipes::guard::Guard;
 use crate::recipes::held::{Held, loss_error};
 use crate::recipes::look::{self, Hint};
 use crate::recipes::names::{self, LockMode};
+use crate::recipes::ours::Ours;
 use crate::recipes::owner::Owner;
 use crate::recipes::place::{Place, Removed};
 use crate::recipes::proof::Proof;
@@ -41,7 +41,7 @@ pub(super) struct Entrant<'a> {
     pub(super) dir: &'a ZkPath,
     /// How many there were at the last look.
     pub(super) seen: &'a AtomicUsize,
-    pub(super) conn: BoundConn<Arc<dyn Conn>>,
+    pub(super) conn: BoundConn<Ours>,
     session: Session,
     place: Place,
     own: ZkPath,
@@ -340,11 +340,7 @@ impl<'a> Entrant<'a> {
 }
 
 /// Whether a node of the own session goes before long.
-async fn is_left(
-    conn: &BoundConn<Arc<dyn Conn>>,
-    session: &Session,
-    own: &ZkPath,
-) -> Result<bool, Error> {
+async fn is_left(conn: &BoundConn<Ours>, session: &Session, own: &ZkPath) -> Result<bool, Error> {
     match look::exists(conn, own.clone()).await? {
         (None, _) => Ok(true),
         (Some(stat), gone) if session.owns(&stat) => tokio::select! {

@@ -137,15 +137,16 @@ impl Entrant<'_> {
         }
         let mut making = making.create(self.dir.child(READY), ready.to_json(), options);
         if self.may_write {
-            making = making.set(self.dir, &dir.data, Version::Any);
+            // Nobody's write that came meanwhile is undone.
+            making = making.set(self.dir, &dir.data, Version::Exact(dir.stat.version));
         }
         match self.conn.multi(making).await {
             Ok(_) => self.let_in = true,
             Err(err) => match (err.kind(), err.index()) {
                 // Somebody was faster, behind the look at which there was none.
                 (ErrorKind::NodeExists, _) => self.let_in = true,
-                // Somebody has gone.
-                (ErrorKind::NoNode, _) => {}
+                // Somebody has gone, or has written to the directory.
+                (ErrorKind::NoNode | ErrorKind::BadVersion, _) => {}
                 // Nobody may, then, and none can be removed by those who come later.
                 (ErrorKind::NoAuth, Some(index)) if index > members.len() => self.may_write = false,
                 _ => return Err(err),

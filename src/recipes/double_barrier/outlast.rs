@@ -1,20 +1,20 @@
 //! Waiting for a round of others to be over.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::READY;
 use super::round::{Ready, members, read_ready};
 use crate::background::sleep;
-use crate::conn::{Conn, ConnExt};
+use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
 use crate::recipes::look::{self, Hint};
+use crate::recipes::ours::Ours;
 use crate::recipes::passing::bear_anew;
 use crate::recipes::wait::recheck;
 
 /// Waits until the round that is on is over: `ready` gone, or all its members.
-pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Error> {
+pub(super) async fn outlast(conn: &Ours, dir: &ZkPath) -> Result<(), Error> {
     let mut round = None;
     loop {
         match look_at(conn, dir, &mut round).await {
@@ -35,14 +35,14 @@ pub(super) async fn outlast(conn: &Arc<dyn Conn>, dir: &ZkPath) -> Result<(), Er
 /// What tells of the end of `ready` and of a member of its round, and how long to rely on that; `None`
 /// when it is over.
 async fn look_at(
-    conn: &Arc<dyn Conn>,
+    conn: &Ours,
     dir: &ZkPath,
     round: &mut Option<i64>,
 ) -> Result<Option<(Hint, Hint, Duration)>, Error> {
     let (Some(stat), changed) = look::exists(conn, dir.child(READY)).await? else {
         return Ok(None);
     };
-    let Some((stat, ready)) = read_ready(&**conn, dir, stat).await? else { return Ok(None) };
+    let Some((stat, ready)) = read_ready(conn, dir, stat).await? else { return Ok(None) };
     if *round.get_or_insert(stat.czxid) != stat.czxid {
         return Ok(None);
     }

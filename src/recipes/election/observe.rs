@@ -1,15 +1,15 @@
 //! Who leads, as those see it who do not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Leader, LeaderRecord};
 use crate::background::sleep;
-use crate::conn::{Conn, ConnExt};
+use crate::conn::ConnExt;
 use crate::error::{Error, ErrorKind};
 use crate::path::ZkPath;
 use crate::recipes::contenders::contenders;
 use crate::recipes::names::LockMode;
+use crate::recipes::ours::Ours;
 use crate::recipes::token::Token;
 use crate::watch::Watch;
 
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Looks at an election.
 #[derive(Debug)]
 pub(super) struct Observer {
-    conn: Arc<dyn Conn>,
+    conn: Ours,
     leader: ZkPath,
     candidates: ZkPath,
     last: Option<Option<Leader>>,
@@ -38,7 +38,7 @@ pub(super) struct Seen {
 }
 
 impl Observer {
-    pub(super) fn new(conn: Arc<dyn Conn>, leader: ZkPath, candidates: ZkPath) -> Self {
+    pub(super) fn new(conn: Ours, leader: ZkPath, candidates: ZkPath) -> Self {
         Observer { conn, leader, candidates, last: None, newest: None, failed: false }
     }
 

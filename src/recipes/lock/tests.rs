@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -274,4 +275,27 @@ async fn a_lost_guard_does_not_say_that_it_was_given_back() {
     }
     let next = Lock::new(quorum.connect(), "/app/lock").with_delay(delay);
     assert!(next.try_acquire().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_own_node_of_which_too_few_mirrors_were_told_is_removed() {
+    let quorum = MemoryQuorum::new();
+    let mut done = false;
+    let spy = Spy::meddling(quorum.connect(), move |request, _| {
+        let makes = request.op.name() == "create" && request.path == "/lock/lock-";
+        (makes && !std::mem::replace(&mut done, true))
+            .then(|| request.error(ErrorKind::NotMirrored))
+    });
+    let conn = Arc::new(spy);
+    conn.create("/lock", "", Mode::Persistent).await.unwrap();
+    let err = Lock::new(conn.clone(), "/lock").acquire().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotMirrored);
+    // It is looked for, as it may stand.
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while conn.count("sync") == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
 }

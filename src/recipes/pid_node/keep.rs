@@ -8,8 +8,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::{PidNode, PidPolicy, VERB};
 use crate::background::sleep;
+use crate::conn::ConnExt;
 use crate::conn::bound::BoundConn;
-use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::node::{CreateOptions, Mode, Node, Stat, Version};
@@ -17,6 +17,7 @@ use crate::path::ZkPath;
 use crate::pause::Backoff;
 use crate::recipes::held::Held;
 use crate::recipes::names::LockMode;
+use crate::recipes::ours::Ours;
 use crate::recipes::passing::is_over;
 use crate::recipes::place::{Place, Removed};
 use crate::recipes::proof::Proof;
@@ -209,11 +210,7 @@ impl Keeping {
             && (made_here || node.data == self.node.contents)
     }
 
-    async fn wait_for_end(
-        &self,
-        conn: &BoundConn<Arc<dyn Conn>>,
-        session: &Session,
-    ) -> Result<(), Error> {
+    async fn wait_for_end(&self, conn: &BoundConn<Ours>, session: &Session) -> Result<(), Error> {
         let waiting = Waiting {
             conn,
             session,
@@ -231,7 +228,7 @@ impl Keeping {
 
     async fn create(
         &mut self,
-        conn: &BoundConn<Arc<dyn Conn>>,
+        conn: &BoundConn<Ours>,
         session: &Session,
     ) -> Result<Option<Kept>, Trouble> {
         let dir = self.path.parent().unwrap_or_else(ZkPath::root);
@@ -263,7 +260,7 @@ impl Keeping {
     /// Puts the own node in the place of another's, in one transaction.
     async fn replace(
         &mut self,
-        conn: &BoundConn<Arc<dyn Conn>>,
+        conn: &BoundConn<Ours>,
         session: &Session,
         other: &Node,
     ) -> Result<Option<Kept>, Trouble> {
@@ -298,7 +295,7 @@ impl Keeping {
 
     async fn hold(
         &mut self,
-        conn: BoundConn<Arc<dyn Conn>>,
+        conn: BoundConn<Ours>,
         session: &Session,
         mut place: Place,
         stat: Stat,

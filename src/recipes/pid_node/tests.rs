@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::conn::{ConnExt as _, MemoryConn, MemoryQuorum};
 use crate::fault::OpKind;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use futures::FutureExt as _;
 
 use super::*;

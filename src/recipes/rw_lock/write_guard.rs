@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::read_stem;
 use crate::conn::bound::BoundConn;
-use crate::conn::{Conn, ConnExt, Pending};
+use crate::conn::{ConnExt, Pending};
 use crate::error::{Error, ErrorKind};
 use crate::hold::Loss;
 use crate::node::{Acl, CreateOptions, Mode, Stat, Version};
@@ -17,6 +16,7 @@ use crate::recipes::ending::Ending;
 use crate::recipes::guard::{Guard, Released};
 use crate::recipes::held::{Held, loss_error};
 use crate::recipes::names::{self, ContenderName, LockMode, LockNames};
+use crate::recipes::ours::Ours;
 use crate::recipes::owner::Owner;
 use crate::recipes::place::Place;
 use crate::recipes::proof::Proof;
@@ -121,7 +121,7 @@ impl<'a> Successor<'a> {
         Ok(Successor { writer, dir, path, owner, data, options })
     }
 
-    fn conn(&self) -> &BoundConn<Arc<dyn Conn>> {
+    fn conn(&self) -> &BoundConn<Ours> {
         &self.writer.conn
     }
 

@@ -1,6 +1,5 @@
 //! The groups of a system as they stand in the tree: names, members, and who of them is there.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::background::sleep;
@@ -10,6 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::node::{Children, Node, Stat, Version};
 use crate::path::ZkPath;
 use crate::pause::Backoff;
+use crate::recipes::ours::Ours;
 use crate::recipes::passing::pause_behind;
 use crate::recipes::wait::recheck;
 use crate::request::{Multi, Read, ReadReply};
@@ -247,7 +247,7 @@ impl View {
 /// Deletes the group at `path` once `own` is gone from it, if nobody is in it then. Whoever looks next
 /// does it where this cannot, as behind the end of the session.
 pub(super) async fn clear(
-    conn: &BoundConn<Arc<dyn Conn>>,
+    conn: &BoundConn<Ours>,
     session: &Session,
     path: &ZkPath,
     own: Option<&ZkPath>,

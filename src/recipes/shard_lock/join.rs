@@ -11,8 +11,6 @@
 //! joins one raises that: the leader's set fails, and it lists again. That costs a wake-up of each
 //! original member, and joiners get in each other's way, so it is done for original leaders only.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::groups::{self, Group, View};
@@ -28,7 +26,9 @@ use crate::node::{CreateOptions, Mode, Stat, Version};
 use crate::path::ZkPath;
 use crate::pause;
 use crate::recipes::names;
+use crate::recipes::ours::Ours;
 use crate::recipes::owner::Owner;
+use crate::recipes::passing::may_stand;
 use crate::recipes::place::Place;
 use crate::recipes::wait::{Patience, session as session_of};
 use crate::request::{Multi, MultiReply};
@@ -67,7 +67,7 @@ impl ShardLock {
             let mut stay = self.enter(&conn, &session, &door);
             let made = match stay.place.made().await {
                 // Whoever raised the version may have been listed before the reply could be asked for.
-                Err(err) if err.kind() == ErrorKind::OutcomeUnknown => {
+                Err(err) if may_stand(err.kind()) => {
                     stay.place.found().await.ok().flatten().ok_or(err)
                 }
                 made => made,
@@ -81,10 +81,10 @@ impl ShardLock {
                     return Member::new(joined, base.clone(), (path, stat), door.is_behind);
                 }
                 // Whatever there is of it is removed with the stay; another try has another id.
-                Err(err) if err.kind() == ErrorKind::OutcomeUnknown && !long.is_past() => continue,
+                Err(err) if may_stand(err.kind()) && !long.is_past() => continue,
                 Err(err) => err,
             };
-            if err.kind() != ErrorKind::OutcomeUnknown {
+            if !may_stand(err.kind()) {
                 stay.never_began();
             }
             match err.kind() {
@@ -105,7 +105,7 @@ impl ShardLock {
     }
 
     /// Which group to enter, and on which conditions.
-    async fn door(&self, conn: &BoundConn<Arc<dyn Conn>>, base: &ZkPath) -> Result<Door, Error> {
+    async fn door(&self, conn: &BoundConn<Ours>, base: &ZkPath) -> Result<Door, Error> {
         let open = |mode: Mode| CreateOptions::from(mode).with_acl(self.acl.clone());
         let Some(mut view) = View::of(conn, base, None).await? else {
             let group = groups::first(base);
@@ -135,7 +135,7 @@ impl ShardLock {
     }
 
     /// Asks for the own node.
-    fn enter(&self, conn: &BoundConn<Arc<dyn Conn>>, session: &Session, door: &Door) -> Stay {
+    fn enter(&self, conn: &BoundConn<Ours>, session: &Session, door: &Door) -> Stay {
         let id = names::random_id();
         let data = Bytes::from(Owner::here(&id).to_json());
         let options = CreateOptions::from(Mode::EphemeralSequential)
@@ -166,10 +166,7 @@ async fn is_led_by_an_original(conn: &dyn Conn, group: &Group) -> Result<bool, E
 }
 
 /// The node that the last step of a transaction made, with its facts; older servers do not tell those.
-fn made_last(
-    conn: &BoundConn<Arc<dyn Conn>>,
-    joined: Pending<Vec<MultiReply>>,
-) -> Pending<(ZkPath, Stat)> {
+fn made_last(conn: &BoundConn<Ours>, joined: Pending<Vec<MultiReply>>) -> Pending<(ZkPath, Stat)> {
     let conn = conn.clone();
     Pending::new(async move {
         let mut replies = joined.await?;

@@ -10,7 +10,6 @@
 
 mod lead;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::groups::{Nodes, View};
@@ -21,8 +20,8 @@ use super::shard::{Facts, Range};
 use super::stay::Stay;
 use super::{ShardLock, VERB};
 use crate::background::sleep;
+use crate::conn::ConnExt;
 use crate::conn::bound::BoundConn;
-use crate::conn::{Conn, ConnExt};
 use crate::error::{Error, ErrorKind};
 use crate::hold::Hold;
 use crate::node::Stat;
@@ -31,6 +30,7 @@ use crate::recipes::ending::Ending;
 use crate::recipes::guard::Guard;
 use crate::recipes::held::Held;
 use crate::recipes::names::LockMode;
+use crate::recipes::ours::Ours;
 use crate::recipes::proof::Proof;
 use crate::recipes::token::Token;
 use crate::recipes::wait::{Patience, Waiting};
@@ -38,7 +38,7 @@ use crate::session::Session;
 
 /// An own node, and where it is.
 pub(super) struct Member {
-    conn: BoundConn<Arc<dyn Conn>>,
+    conn: BoundConn<Ours>,
     session: Session,
     stay: Stay,
     base: ZkPath,
@@ -66,7 +66,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 
 impl Member {
     pub(super) fn new(
-        (conn, session, mut stay): (BoundConn<Arc<dyn Conn>>, Session, Stay),
+        (conn, session, mut stay): (BoundConn<Ours>, Session, Stay),
         base: ZkPath,
         (path, stat): (ZkPath, Stat),
         is_behind: bool,

@@ -1,14 +1,12 @@
 //! A stay in a group, and what becomes of the group when it ends without a range.
 
-use std::sync::Arc;
-
 use futures::FutureExt as _;
 
 use super::groups;
 use crate::background::KEEPER;
-use crate::conn::Conn;
 use crate::conn::bound::BoundConn;
 use crate::path::ZkPath;
+use crate::recipes::ours::Ours;
 use crate::recipes::place::Place;
 use crate::session::Session;
 
@@ -16,7 +14,7 @@ use crate::session::Session;
 /// holders would be asked to reshard for nobody.
 #[derive(Debug)]
 pub(super) struct Stay {
-    conn: BoundConn<Arc<dyn Conn>>,
+    conn: BoundConn<Ours>,
     session: Session,
     group: ZkPath,
     pub(super) place: Place,
@@ -26,7 +24,7 @@ pub(super) struct Stay {
 
 impl Stay {
     pub(super) fn new(
-        conn: &BoundConn<Arc<dyn Conn>>,
+        conn: &BoundConn<Ours>,
         session: &Session,
         group: ZkPath,
         place: Place,

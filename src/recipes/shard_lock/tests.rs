@@ -5,11 +5,12 @@ mod leaving;
 mod limits;
 mod races;
 mod run;
+mod told;
 mod whole;
 
 use std::ops::ControlFlow;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use futures::future::{join_all, try_join_all};
