@@ -57,7 +57,7 @@
 //! | contract | [`Conn`] and [`ConnExt`]; [`cells`] |
 //! | connections | [`ZkConn`], [`MemoryConn`], [`GlobalConn`], [`ConnCache`], [`MetaConn`], [`Within`] |
 //! | helpers | [`tree`], [`change`], [`wildcard`], [`repair`] |
-//! | recipes | [`recipes`]: locks, read-write locks, queue locks, elections, barriers, pid nodes, fenced registers |
+//! | recipes | [`recipes`]: locks, read-write locks, queue locks, elections, barriers, shard locks, pid nodes, fenced registers |
 //! | programs | the command `zk` |
 //! | `testing` | ZooKeeper's frames, the fault proxy, local cells, ensembles to break, the contract suite, a judge of histories |
 //!
