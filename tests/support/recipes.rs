@@ -3,6 +3,8 @@
 //! Another recipe joins in with a few lines here: an implementation of [`Recipe`], [`Held`] for its
 //! guard if that is one of its own, and a line in [`all`].
 
+#[macro_use]
+mod by_guard;
 pub mod rw;
 
 use std::sync::{Arc, Mutex};
@@ -126,68 +128,9 @@ pub trait Held: Send + Sync {
     }
 }
 
-impl Held for Guard {
-    fn is_valid(&self) -> bool {
-        Guard::is_valid(self)
-    }
-    fn valid_until(&self) -> Deadline {
-        Guard::valid_until(self)
-    }
-    fn token(&self) -> &Token {
-        Guard::token(self)
-    }
-    fn path(&self) -> &ZkPath {
-        Guard::path(self)
-    }
-    fn lost(&self) -> BoxFuture<'_, Loss> {
-        Guard::lost(self).boxed()
-    }
-    fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
-        Guard::release(*self).boxed()
-    }
-}
-
-impl Held for LeaderGuard {
-    fn is_valid(&self) -> bool {
-        (**self).is_valid()
-    }
-    fn valid_until(&self) -> Deadline {
-        (**self).valid_until()
-    }
-    fn token(&self) -> &Token {
-        (**self).token()
-    }
-    fn path(&self) -> &ZkPath {
-        (**self).path()
-    }
-    fn lost(&self) -> BoxFuture<'_, Loss> {
-        (**self).lost().boxed()
-    }
-    fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
-        self.resign().boxed()
-    }
-}
-
-impl Held for ShardGuard {
-    fn is_valid(&self) -> bool {
-        (**self).is_valid()
-    }
-    fn valid_until(&self) -> Deadline {
-        (**self).valid_until()
-    }
-    fn token(&self) -> &Token {
-        (**self).token()
-    }
-    fn path(&self) -> &ZkPath {
-        self.node()
-    }
-    fn lost(&self) -> BoxFuture<'_, Loss> {
-        (**self).lost().boxed()
-    }
-    fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
-        ShardGuard::release(*self).boxed()
-    }
-}
+held_by_guard!(Guard, release);
+held_by_guard!(LeaderGuard, resign);
+held_by_guard!(ShardGuard, release);
 
 /// A guard as the rigs have it.
 pub fn boxed(guard: impl Held + 'static) -> Box<dyn Held> {

@@ -125,29 +125,13 @@ impl Recipe for ReadersAndWriters {
     }
 }
 
-impl Held for WriteGuard {
-    fn is_valid(&self) -> bool {
-        Guard::is_valid(self)
-    }
-    fn valid_until(&self) -> Deadline {
-        Guard::valid_until(self)
-    }
-    fn token(&self) -> &Token {
-        Guard::token(self)
-    }
-    fn path(&self) -> &ZkPath {
-        Guard::path(self)
-    }
-    fn lost(&self) -> BoxFuture<'_, Loss> {
-        Guard::lost(self).boxed()
-    }
-    fn release(self: Box<Self>) -> BoxFuture<'static, Released> {
-        WriteGuard::release(*self).boxed()
-    }
+held_by_guard!(
+    WriteGuard,
+    release,
     fn steps_down(&self) -> bool {
         true
-    }
+    },
     fn step_down(self: Box<Self>) -> Taking {
         async move { self.downgrade().await.map(boxed) }.boxed()
     }
-}
+);
