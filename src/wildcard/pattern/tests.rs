@@ -172,6 +172,7 @@ fn braces_are_alternatives() {
         ("{[,],[}]}x", "}x", true),
         ("\\{a,b}", "{a,b}", true),
         ("[{]*", "{x", true),
+        ("[\\{\\}]*", "}x", true),
         ("{*a,b}{*,c}", "b", true),
     ] {
         assert_eq!(component(pattern).unwrap().matches(name), expected, "{pattern} on {name}");
@@ -230,10 +231,11 @@ mod reference {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
+    /// Without braces, which are Go's own characters: a `\` before a class would leave them outside of it.
     /// A failure prints the case and its seed.
     #[test]
     fn glob_matches_what_go_matches(
-        pattern in r"([abé日!^,.\]\[*?\\-]|\[\^?([!-~é&&[^/{}]]|\\[!-~é&&[^/]]|[ab!é]-[ab~日]){1,3}\]){1,6}",
+        pattern in r"([abé日!^,.\]\[*?\\-]|\[\^?([!-~é&&[^/{}]]|\\[!-~é&&[^/{}]]|[ab!é]-[ab~日]){1,3}\]){1,6}",
         name in r"[abé日!^,.\]\[*?\\-]{0,5}",
     ) {
         let chars = |text: &str| text.chars().collect::<Vec<_>>();
