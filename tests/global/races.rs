@@ -192,11 +192,13 @@ async fn a_caller_who_leaves_leaves_no_mirror_behind() {
     drop(call);
     set.lines[0].delay(Duration::ZERO);
     set.quorums[0].advance(Duration::from_secs(60));
-    while set.data("/a").await[1] != has("2") {
-        soon("the mirrors", set.conn.settled()).await;
-        tokio::task::yield_now().await;
-    }
-    set.everywhere("/a", "2").await;
+    // Each of them is brought up on its own.
+    soon("the mirrors", async {
+        while set.data("/a").await != [has("2"), has("2"), has("2")] {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
