@@ -107,11 +107,10 @@ pub(super) async fn agree(
     let (mut wrongs, mut silent, mut mirrors) = (Vec::new(), Vec::new(), Vec::new());
     for (mirror, answer) in &answers {
         let twin = |told: &Told| {
-            let others =
-                answers.iter().filter(|(other, _)| other.quorum.number < mirror.quorum.number);
-            let mut said = others.filter_map(|(other, told)| Some((other, told.as_ref().ok()?)));
-            said.find(|(_, other)| told.identity.is_twin_of(&other.identity))
-                .map(|(other, _)| Wrong::Same(other.quorum.number))
+            let others = answers.iter().filter_map(|(other, told)| {
+                Some((other.quorum.number, &told.as_ref().ok()?.identity))
+            });
+            told.identity.twin(others.filter(|(number, _)| *number < mirror.quorum.number))
         };
         match answer.as_ref().map(|told| (told, wrong(told).or_else(|| twin(told)))) {
             Ok((told, None)) => mirrors.push(told),

@@ -195,9 +195,14 @@ impl Identity {
         (&self.set, self.epoch, &self.term) == (&other.set, other.epoch, &other.term)
     }
 
-    /// Whether one quorum said both, and so is listed twice.
-    pub(super) fn is_twin_of(&self, other: &Identity) -> bool {
-        self.set == other.set && self.incarnation == other.incarnation
+    /// What is wrong if one of these quorums, by their numbers, said this, and so is listed twice.
+    pub(super) fn twin<'a>(
+        &self,
+        mut others: impl Iterator<Item = (usize, &'a Identity)>,
+    ) -> Option<Wrong> {
+        let is_same =
+            |other: &Identity| (&self.set, &self.incarnation) == (&other.set, &other.incarnation);
+        others.find(|(_, other)| is_same(other)).map(|(number, _)| Wrong::Same(number))
     }
 
     /// What is wrong with a quorum that says this and is used as the first.

@@ -147,8 +147,8 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
     let mut there: Vec<(usize, Identity)> = Vec::new();
     for (mirror, known) in shared.mirrors.iter().zip(mirrors) {
         let own = known.as_ref().map(|(own, _)| own);
-        let wrong =
-            own.and_then(|own| twin(own, &there).or_else(|| own.wrong_as_mirror_of(&fresh)));
+        let wrong = own
+            .and_then(|own| own.twin(numbered(&there)).or_else(|| own.wrong_as_mirror_of(&fresh)));
         there.extend(own.map(|own| (mirror.quorum.number, own.clone())));
         match wrong {
             None => {}
@@ -201,7 +201,7 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
             }
             Some((own, _)) => own.clone(),
         };
-        if let Some(wrong) = twin(&own, &let_in) {
+        if let Some(wrong) = own.twin(numbered(&let_in)) {
             return Err(mirror.quorum.wrong(&wrong).during(VERB));
         }
         let_in.push((mirror.quorum.number, own));
@@ -209,10 +209,8 @@ pub(super) async fn init(shared: &Shared, options: InitOptions) -> Result<Identi
     Ok(first)
 }
 
-/// Whether one of these quorums is the one that says `own`.
-fn twin(own: &Identity, there: &[(usize, Identity)]) -> Option<Wrong> {
-    let twin = there.iter().find(|(_, other)| own.is_twin_of(other));
-    twin.map(|(number, _)| Wrong::Same(*number))
+fn numbered(there: &[(usize, Identity)]) -> impl Iterator<Item = (usize, &Identity)> {
+    there.iter().map(|(number, own)| (*number, own))
 }
 
 /// Those of these quorums that hold something.

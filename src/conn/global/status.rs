@@ -67,11 +67,12 @@ impl GlobalConn {
                     wrong.map(|wrong| quorum.wrong(&wrong)).or_else(|| in_doubt.take())
                 }
                 (Ok(own), Some(first)) => {
-                    let twin = all.iter().take(quorum.number - 1).position(|other| {
-                        other.as_ref().is_ok_and(|other| own.is_twin_of(&other.identity))
-                    });
+                    let before = all
+                        .iter()
+                        .zip(1..quorum.number)
+                        .filter_map(|(told, number)| Some((number, &told.as_ref().ok()?.identity)));
                     let wrong = own.wrong_as_mirror_of(&first.identity);
-                    let wrong = wrong.or_else(|| twin.map(|index| Wrong::Same(index + 1)));
+                    let wrong = wrong.or_else(|| own.twin(before));
                     wrong.map(|wrong| quorum.wrong(&wrong))
                 }
                 // Without the first there is more that nobody can say.

@@ -24,9 +24,9 @@ pub(super) fn check(known: &[Known], chosen: &Quorum, word: &Promotion) -> Resul
         }
     }
     for (index, one) in known.iter().enumerate() {
-        let twin = known.iter().take(index).find(|other| one.own().is_twin_of(other.own()));
-        if let Some(twin) = twin {
-            return Err(one.quorum.wrong(&Wrong::Same(twin.quorum.number)));
+        let before = known.iter().take(index).map(|other| (other.quorum.number, other.own()));
+        if let Some(wrong) = one.own().twin(before) {
+            return Err(one.quorum.wrong(&wrong));
         }
     }
     let latest = known.iter().map(|one| one.own().epoch).max().unwrap_or(0);
